@@ -1,0 +1,76 @@
+# make demo    run the whole experiment on real clips, from video to report
+# make test    run all tests            make test-fast    without the slow ones
+# make lint    check style and types    make bench        measure against the alternatives
+#
+# Each sets up what it needs in .venv (nothing global), and is quick when that is done.
+
+PYTHON ?= python3
+CORES ?= $(shell nproc 2>/dev/null || sysctl -n hw.ncpu)
+BIN := .venv/bin
+READY := .venv/requirements.installed
+SNAKEMAKE := $(BIN)/snakemake --profile profiles/default
+DEMO := results/demo
+REPORT := $(DEMO)/snakemake_report.html
+
+.PHONY: demo test test-fast lint format bench lock schema clean help
+
+help:
+	@sed -n 's/^# \{0,1\}//p;/^$$/q' Makefile
+
+$(READY): requirements.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	    { echo "Python 3.11 or newer is needed; set PYTHON=/path/to/python3.11" >&2; exit 1; }
+	@echo "Setting up .venv with the packages of requirements.lock (some minutes, once) ..."
+	@$(PYTHON) -m venv --clear .venv
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --requirement requirements.lock
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --editable .
+	@touch $@
+
+demo: $(READY)
+	@echo "Running the demonstration on $(CORES) cores; results go to $(DEMO) ..."
+	@$(SNAKEMAKE) --configfile config.demo.yaml --cores $(CORES) --quiet rules host -- all
+	@if [ ! -e $(REPORT) ] || [ -n "$$(find $(DEMO) -newer $(REPORT) -name manifest.json -print -quit)" ]; then \
+	    echo "Writing the report ..."; \
+	    $(SNAKEMAKE) --configfile config.demo.yaml --quiet all --report $(REPORT) -- all; \
+	fi
+	@echo "Report:  $(REPORT)"
+	@echo "Results: $(DEMO) (tables, figures, inspection, videos)"
+
+test: $(READY)
+	@echo "Running all tests ..."
+	@$(BIN)/python -m pytest
+
+test-fast: $(READY)
+	@$(BIN)/python -m pytest -m "not slow"
+
+lint: $(READY)
+	@echo "Checking style, types and rules ..."
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+	@$(BIN)/snakefmt --check --compact-diff Snakefile workflow
+	@$(BIN)/snakemake --lint --configfile config.demo.yaml
+
+format: $(READY)
+	@$(BIN)/ruff check --fix .
+	@$(BIN)/ruff format .
+	@$(BIN)/snakefmt Snakefile workflow
+
+bench: $(READY)
+	@for file in benchmarks/bench_*.py; do echo "== $$file"; $(BIN)/python $$file || exit 1; done
+
+# Resolve the pinned dependencies anew. A "+cpu" label names a build of the same version.
+lock:
+	@rm -rf .lock-venv && $(PYTHON) -m venv .lock-venv
+	@.lock-venv/bin/python -m pip install --quiet ".[test,lint]"
+	@{ echo "# All packages, by version: made by \`make lock\` from pyproject.toml."; \
+	   .lock-venv/bin/python -m pip freeze --exclude midframe | sed 's/+cpu$$//'; } > requirements.lock
+	@rm -rf .lock-venv
+
+# The configuration's schema and the reference of settings, from the settings classes.
+schema: $(READY)
+	@$(BIN)/python -m workflow.experiment schema > workflow/schemas/config.schema.json
+	@$(BIN)/python -m workflow.experiment reference > docs/settings.md
+
+clean:
+	rm -rf .venv .snakemake results build *.egg-info

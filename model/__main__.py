@@ -1,0 +1,273 @@
+"""Commands that train, evaluate and use a network: ``python -m model --help``.
+
+Heavy imports are inside the commands, so that ``--help`` answers at once.
+"""
+
+import argparse
+import sys
+from pathlib import Path
+
+from pipeline.command_line import output_argument, run, settings_argument
+from pipeline.progress import notice
+
+
+def _train_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("patches", type=Path, metavar="PATCHES", help="patches to train on")
+    parser.add_argument(
+        "--validation",
+        type=Path,
+        required=True,
+        metavar="PATCHES",
+        help="patches to validate on; must share no frame with those to train on",
+    )
+    output_argument(parser, "directory to write: weights, metrics.csv, TensorBoard events")
+    parser.add_argument(
+        "--init", type=Path, metavar="WEIGHTS", help="weights to start from (default: from scratch)"
+    )
+    parser.add_argument(
+        "--vgg",
+        type=Path,
+        metavar="FILE",
+        help="torchvision's VGG-19 weights; the losses vgg and combined need them",
+    )
+    parser.add_argument(
+        "--state-minutes",
+        type=float,
+        default=10.0,
+        metavar="M",
+        help="minutes between two states that a killed run can go on from (default: 10)",
+    )
+    settings_argument(parser, "the stage's settings")
+    parser.set_defaults(command=_train)
+
+
+def _train(arguments: argparse.Namespace) -> None:
+    from model.settings import TrainingSettings
+    from model.training import train
+    from pipeline.settings import load
+
+    train(
+        arguments.patches,
+        arguments.validation,
+        arguments.out,
+        load(TrainingSettings, arguments.settings),
+        init=arguments.init,
+        vgg=arguments.vgg,
+        state_minutes=arguments.state_minutes,
+    )
+
+
+def _model_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--model",
+        required=True,
+        metavar="WEIGHTS",
+        help="a weights file, or 'linear' for the mean of the two frames",
+    )
+    parser.add_argument(
+        "--device",
+        choices=("auto", "cpu", "cuda"),
+        default="auto",
+        help="where the network runs (default: auto, CUDA if there is one)",
+    )
+
+
+def _evaluate_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "frames",
+        type=Path,
+        metavar="FRAMES",
+        help="a dataset, a folder of videos or image folders, or one video",
+    )
+    _model_arguments(parser)
+    output_argument(parser, "directory to write: scores.csv and the pictures asked for")
+    parser.add_argument(
+        "--label", metavar="NAME", help="name of the model in tables (default: its file's)"
+    )
+    settings_argument(parser, "settings of the evaluation")
+    parser.set_defaults(command=_evaluate)
+
+
+def _evaluate(arguments: argparse.Namespace) -> None:
+    from model.evaluation import evaluate
+    from model.settings import EvaluationSettings
+    from pipeline.settings import load
+
+    evaluate(
+        arguments.frames,
+        arguments.model,
+        load(EvaluationSettings, arguments.settings),
+        arguments.out,
+        label=arguments.label,
+        device=arguments.device,
+    )
+
+
+def _tables_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "evaluations",
+        type=Path,
+        nargs="+",
+        metavar="EVALUATION",
+        help="directories that evaluate has written, one a row",
+    )
+    output_argument(parser, "directory to write: table.md and table.csv")
+    settings_argument(parser, "settings of the table")
+    parser.set_defaults(command=_tables)
+
+
+def _tables(arguments: argparse.Namespace) -> None:
+    from model.settings import TableSettings
+    from model.tables import make_table
+    from pipeline.settings import load
+
+    make_table(arguments.evaluations, load(TableSettings, arguments.settings), arguments.out)
+
+
+def _figures_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--training",
+        type=Path,
+        nargs="+",
+        default=[],
+        metavar="DIR",
+        help="trained stages: their losses over the epochs",
+    )
+    parser.add_argument(
+        "--evaluation",
+        type=Path,
+        nargs="+",
+        default=[],
+        metavar="DIR",
+        help="evaluations of the same triplets: true frames beside the predictions",
+    )
+    parser.add_argument(
+        "--resolutions",
+        type=Path,
+        nargs="+",
+        default=[],
+        metavar="DIR",
+        help="evaluations of one model on the same triplets at several resolutions",
+    )
+    output_argument(parser, "directory to write: PNG and SVG files")
+    settings_argument(parser, "settings of the figures")
+    parser.set_defaults(command=_figures)
+
+
+def _figures(arguments: argparse.Namespace) -> None:
+    from model.figures import make_figures
+    from model.settings import FigureSettings
+    from pipeline.settings import load
+
+    make_figures(
+        arguments.training,
+        arguments.evaluation,
+        arguments.resolutions,
+        load(FigureSettings, arguments.settings),
+        arguments.out,
+    )
+
+
+def _interpolate_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.usage = (
+        "python -m model interpolate [-h] --model WEIGHTS [--times 2|4|8] [--device D] "
+        "[--settings S]\n       (IN OUT | FIRST THIRD OUT)"
+    )
+    parser.add_argument(
+        "paths",
+        type=Path,
+        nargs="+",
+        metavar="PATH",
+        help="a video and the video to write; or two images and the image to write",
+    )
+    _model_arguments(parser)
+    parser.add_argument(
+        "--times",
+        type=int,
+        choices=(2, 4, 8),
+        default=2,
+        help="frames to make of one, of a video (default: 2)",
+    )
+    settings_argument(parser, "settings of the video")
+    parser.set_defaults(command=_interpolate)
+
+
+def _interpolate(arguments: argparse.Namespace) -> None:
+    from model.interpolation import interpolate_images, load_predictor
+    from model.settings import VideoSettings
+    from model.video import check_paths, interpolate_video
+    from pipeline.errors import MidframeError
+    from pipeline.settings import load
+
+    settings = load(VideoSettings, arguments.settings)
+    *sources, target = arguments.paths
+    if len(sources) not in (1, 2):
+        raise MidframeError("interpolate: give IN and OUT, or two images and OUT")
+    if len(sources) == 1:
+        check_paths(sources[0], target)
+    elif arguments.times != 2:
+        raise MidframeError("--times: between two images one is made; it is for videos only")
+    predictor = load_predictor(arguments.model, arguments.device, settings.tile_pixels)
+    if len(sources) == 1:
+        interpolate_video(sources[0], target, predictor, arguments.times, settings)
+    else:
+        interpolate_images(sources[0], sources[1], target, predictor)
+
+
+def _import_weights_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "file",
+        type=Path,
+        metavar="FILE",
+        help="network-l1.pytorch or network-lf.pytorch (Niklaus), or pretrained.pth (Kartasev)",
+    )
+    parser.add_argument(
+        "--out", type=Path, required=True, metavar="WEIGHTS", help="weights file to write"
+    )
+    parser.set_defaults(command=_import_weights)
+
+
+def _import_weights(arguments: argparse.Namespace) -> None:
+    from model.checkpoints import import_weights
+
+    publication = import_weights(arguments.file, arguments.out)
+    notice(
+        f"{arguments.file}: {publication.name}, module order {publication.module_order}, "
+        f"{publication.colours}; written to {arguments.out}"
+    )
+
+
+def _fetch_vgg_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--out", type=Path, required=True, metavar="FILE", help="file to write (548 MB)"
+    )
+    parser.set_defaults(command=_fetch_vgg)
+
+
+def _fetch_vgg(arguments: argparse.Namespace) -> None:
+    from model.vgg import fetch_vgg
+
+    fetch_vgg(arguments.out)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m model", description=__doc__.split(":")[0])
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    _train_arguments(commands.add_parser("train", help="train one stage"))
+    _evaluate_arguments(commands.add_parser("evaluate", help="measure a model on triplets"))
+    _tables_arguments(commands.add_parser("tables", help="compare evaluations in a table"))
+    _figures_arguments(commands.add_parser("figures", help="draw losses and predictions"))
+    _interpolate_arguments(
+        commands.add_parser("interpolate", help="raise a video's frame rate, or join two images")
+    )
+    _import_weights_arguments(
+        commands.add_parser("import-weights", help="convert published weights")
+    )
+    _fetch_vgg_arguments(
+        commands.add_parser("fetch-vgg", help="download the VGG-19 that some losses need")
+    )
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(run(_parser()))

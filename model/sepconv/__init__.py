@@ -1,0 +1,196 @@
+r"""Separable convolution: every output pixel has a kernel of its own, an outer product of two vectors.
+
+The operator of video frame interpolation by adaptive separable convolution (Niklaus, Mai and
+Liu, ICCV 2017, arXiv:1708.01692, equations 1 and 2).
+"""
+
+import importlib
+import os
+from types import ModuleType
+
+import torch
+from torch import Tensor
+
+__all__ = ["IMPLEMENTATIONS", "separable_convolution"]
+
+IMPLEMENTATIONS = ("reference", "cpu", "cuda")
+_DTYPES = {
+    "reference": (torch.float32, torch.float64, torch.float16, torch.bfloat16),
+    "cpu": (torch.float32, torch.float64),
+    "cuda": (torch.float32, torch.float64, torch.float16, torch.bfloat16),
+}
+
+
+def separable_convolution(
+    frame: Tensor, vertical: Tensor, horizontal: Tensor, implementation: str | None = None
+) -> Tensor:
+    r"""Convolve each pixel's neighbourhood with the pixel's own separable kernel.
+
+    .. math::
+        out[b,c,y,x] = \sum_{i=0}^{K-1} \sum_{j=0}^{K-1}
+            frame[b,c,y+i,x+j] \; vertical[b,i,y,x] \; horizontal[b,j,y,x]
+
+    that is, the patch of equation 2 of Niklaus et al. (2017) under the kernel
+    :math:`k_v k_h^T`. Differentiable once with respect to all three tensors; works under
+    `torch.compile`, `torch.export` and autocast (which computes it in float32).
+
+    Parameters
+    ----------
+    frame : Tensor [B, C, H + K - 1, W + K - 1]
+        The padded frame. float32 or float64; on CUDA also float16 and bfloat16, which are
+        accumulated in float32. Any strides.
+    vertical, horizontal : Tensor [B, K, H, W]
+        The kernels, same dtype and device as `frame`. Any strides; a channels-last tensor is
+        read where it lies.
+    implementation : {"reference", "cpu", "cuda"}, optional
+        Left out, the environment variable `MIDFRAME_SEPCONV` decides, and without it the
+        device does.
+
+    Returns
+    -------
+    Tensor [B, C, H, W]
+        Contiguous, of the dtype and on the device of `frame`.
+
+    Raises
+    ------
+    ValueError
+        Shapes that do not fit, tensors on different devices, an unknown implementation or one
+        that cannot run on the device.
+    TypeError
+        Tensors of different dtypes, or of one that the implementation does not compute in.
+    ModuleNotFoundError
+        CUDA tensors, and CuPy is not installed.
+
+    Examples
+    --------
+    >>> frame = torch.arange(9.0).reshape(1, 1, 3, 3)
+    >>> middle = torch.tensor([0.0, 1.0, 0.0]).reshape(1, 3, 1, 1)
+    >>> separable_convolution(frame, middle, middle)
+    tensor([[[[4.]]]])
+    """
+    return _convolve(frame, vertical, horizontal, implementation or "")
+
+
+def _check(frame: Tensor, vertical: Tensor, horizontal: Tensor) -> None:
+    """Raise unless the three tensors belong together."""
+    named = {"frame": frame, "vertical": vertical, "horizontal": horizontal}
+    for name, tensor in named.items():
+        if tensor.dim() != 4:
+            raise ValueError(f"{name} must have 4 dimensions, got shape {_shape(tensor)}")
+    if vertical.shape != horizontal.shape:
+        raise ValueError(
+            "vertical and horizontal must have one shape [B, K, H, W], "
+            f"got {_shape(vertical)} and {_shape(horizontal)}"
+        )
+    batch, taps, height, width = vertical.shape
+    if taps < 1:
+        raise ValueError(f"kernels need at least one tap, got shape {_shape(vertical)}")
+    expected = (batch, frame.shape[1], height + taps - 1, width + taps - 1)
+    if tuple(frame.shape) != expected:
+        raise ValueError(
+            f"frame must be [B, C, H + K - 1, W + K - 1] = {_text(expected)} "
+            f"for kernels {_shape(vertical)}, got {_shape(frame)}"
+        )
+    if not frame.device == vertical.device == horizontal.device:
+        devices = ", ".join(f"{name} on {tensor.device}" for name, tensor in named.items())
+        raise ValueError(f"all tensors must be on one device, got {devices}")
+    if not frame.dtype == vertical.dtype == horizontal.dtype:
+        dtypes = ", ".join(f"{name} {tensor.dtype}" for name, tensor in named.items())
+        raise TypeError(f"all tensors must have one dtype, got {dtypes}")
+    if not frame.dtype.is_floating_point:
+        raise TypeError(f"tensors must be floating point, got {frame.dtype}")
+
+
+def _shape(tensor: Tensor) -> str:
+    return _text(tuple(tensor.shape))
+
+
+def _text(shape: tuple[int, ...]) -> str:
+    return "[" + ", ".join(str(size) for size in shape) + "]"
+
+
+def _implementation(name: str, frame: Tensor) -> ModuleType:
+    """Import the implementation asked for, by argument, environment or device, if it can run."""
+    device = frame.device.type
+    name = name or os.environ.get("MIDFRAME_SEPCONV", "")
+    name = name or {"cpu": "cpu", "cuda": "cuda"}.get(device, "reference")
+    if name not in IMPLEMENTATIONS:
+        raise ValueError(f"no implementation {name!r}: choose from {', '.join(IMPLEMENTATIONS)}")
+    if name != "reference" and name != device:
+        raise ValueError(f"implementation {name!r} needs {name} tensors, got {frame.device}")
+    if frame.dtype not in _DTYPES[name]:
+        allowed = ", ".join(str(dtype).removeprefix("torch.") for dtype in _DTYPES[name])
+        raise TypeError(f"implementation {name!r} computes in {allowed}, got {frame.dtype}")
+    return importlib.import_module(f"{__name__}.{name}")
+
+
+@torch.library.custom_op("midframe::separable_convolution", mutates_args=())
+def _convolve(
+    frame: Tensor, vertical: Tensor, horizontal: Tensor, implementation: str
+) -> Tensor:
+    _check(frame, vertical, horizontal)
+    return _implementation(implementation, frame).forward(frame, vertical, horizontal)
+
+
+@_convolve.register_fake
+def _(frame: Tensor, vertical: Tensor, horizontal: Tensor, implementation: str) -> Tensor:
+    _check(frame, vertical, horizontal)
+    return frame.new_empty(frame.shape[0], frame.shape[1], vertical.shape[2], vertical.shape[3])
+
+
+@torch.library.custom_op("midframe::separable_convolution_gradients", mutates_args=())
+def _differentiate(
+    gradient: Tensor,
+    frame: Tensor,
+    vertical: Tensor,
+    horizontal: Tensor,
+    wanted: list[bool],
+    implementation: str,
+) -> tuple[Tensor, Tensor, Tensor]:
+    _check(frame, vertical, horizontal)
+    results = _implementation(implementation, frame).gradients(
+        gradient, frame, vertical, horizontal, tuple(wanted)
+    )
+    empty = [frame.new_empty(0) for _ in wanted]
+    of_frame, of_vertical, of_horizontal = (
+        result if want else nothing
+        for result, want, nothing in zip(results, wanted, empty, strict=True)
+    )
+    return of_frame, of_vertical, of_horizontal
+
+
+@_differentiate.register_fake
+def _(
+    gradient: Tensor,
+    frame: Tensor,
+    vertical: Tensor,
+    horizontal: Tensor,
+    wanted: list[bool],
+    implementation: str,
+) -> tuple[Tensor, Tensor, Tensor]:
+    of_frame, of_vertical, of_horizontal = (
+        torch.empty_like(tensor) if want else frame.new_empty(0)
+        for tensor, want in zip((frame, vertical, horizontal), wanted, strict=True)
+    )
+    return of_frame, of_vertical, of_horizontal
+
+
+def _remember(ctx, inputs, output) -> None:
+    ctx.save_for_backward(*inputs[:3])
+    ctx.implementation = inputs[3]
+
+
+def _backward(ctx, gradient: Tensor):
+    wanted = list(ctx.needs_input_grad[:3])
+    results = _differentiate(gradient, *ctx.saved_tensors, wanted, ctx.implementation)
+    return *(r if want else None for r, want in zip(results, wanted, strict=True)), None
+
+
+def _refuse(ctx, *gradients: Tensor):
+    raise NotImplementedError("separable_convolution has no second-order gradients")
+
+
+_convolve.register_autograd(_backward, setup_context=_remember)
+_differentiate.register_autograd(_refuse)
+for _device in ("cpu", "cuda"):
+    torch.library.register_autocast("midframe::separable_convolution", _device, torch.float32)

@@ -1,0 +1,224 @@
+"""Settings of the network, of training and of evaluation: the only source of their defaults.
+
+Nothing here imports torch, so that reading settings costs nothing.
+"""
+
+from typing import Literal, Self
+
+from pydantic import Field, model_validator
+
+from pipeline.settings import Settings
+
+LossName = Literal["l1", "l2", "ssim", "vgg", "combined"]
+
+
+class NetworkSettings(Settings):
+    """The SepConv network; the defaults are the paper's."""
+
+    kernel_length: int = Field(51, ge=1)
+    """Taps of each of the four kernels of a pixel; odd, so that a kernel has a centre."""
+    width: float = Field(1.0, gt=0, le=4)
+    """Factor on the channels of every hidden layer (1.0: 32 to 512)."""
+    module_order: Literal["niklaus", "kartasev"] = "niklaus"
+    """Which of a module's three convolutions changes the number of channels: the first (Niklaus)
+    or the last (Kartasev)."""
+    initialisation: Literal["orthogonal", "linear"] = "orthogonal"
+    """`orthogonal`: as Kartasev's, with the gain of ReLU. `linear`: the same, except that the
+    untrained network is exactly the mean of the two frames; for demonstrations."""
+    normalise: bool = False
+    """Divide the output by the sum of its kernels, so that brightness is kept; for
+    demonstrations, the published networks do not."""
+
+    @model_validator(mode="after")
+    def _kernels_have_a_centre(self) -> Self:
+        if self.kernel_length % 2 == 0:
+            raise ValueError(
+                "kernel_length: must be odd, because an even kernel has no centre and would shift "
+                f"the picture by half a pixel, not {self.kernel_length}"
+            )
+        return self
+
+
+class TrainingSettings(Settings):
+    """One stage of training, as the command `train` takes it; the defaults are the paper's."""
+
+    network: NetworkSettings | None = None
+    """The network to train. Left out: that of the weights the stage starts from, or, when it
+    starts from scratch, the paper's."""
+    epochs: int = Field(50, ge=1)
+    """Passes over the training patches."""
+    loss: LossName = "l1"
+    """`l1`: mean absolute difference. `l2`: mean square. `ssim`: -SSIM. `vgg`: distance of VGG-19
+    features. `combined`: l1 + perceptual_weight * vgg."""
+    loss_form: Literal["as_published", "usual"] = "as_published"
+    """Form of `ssim` and `vgg`. `as_published`: SSIM zero-padded at the borders; VGG the
+    un-averaged L2 norm without ImageNet normalisation. `usual`: SSIM of whole windows only; VGG
+    the mean square of ImageNet-normalised features."""
+    perceptual_weight: float = Field(5e-5, gt=0)
+    """Weight of the VGG distance in `combined`; the paper uses 5e-5 and 1e-5."""
+    optimizer: Literal["adamax", "adam", "adamw", "sgd"] = "adamax"
+    """Optimiser, each with the usual parameters of PyTorch (`sgd` with a momentum of 0.9)."""
+    learning_rate: float = Field(1e-3, gt=0)
+    """Step size after the warm-up."""
+    warmup_steps: int = Field(0, ge=0)
+    """Steps over which the learning rate grows linearly to its full size."""
+    schedule: Literal["constant", "cosine"] = "constant"
+    """Learning rate after the warm-up: constant as in the paper, or half a cosine down to zero at
+    the last step."""
+    batch_size: int = Field(16, ge=1)
+    """Samples in one step, over all processes together."""
+    crop: int = Field(128, ge=1)
+    """Height and width in pixels of what the network sees of a patch."""
+    crop_position: Literal["random", "centre"] = "random"
+    """Where the crop is taken; validation always takes the centre."""
+    augment: bool = True
+    """Transform each sample by one of: nothing, vertical flip, horizontal flip, a quarter turn
+    either way; with equal probability."""
+    temporal_swap: bool = True
+    """Exchange the first and the third frame with probability 1/2."""
+    precision: Literal["fp32", "bf16", "fp16"] = "fp32"
+    """Arithmetic of the network; weights and losses are always kept in float32."""
+    save_every: int = Field(1, ge=1)
+    """Epochs between two saved weights; those of the last epoch are always saved."""
+    seed: int = Field(0, ge=0)
+    """Seed of the initial weights, of the order of the samples and of their augmentation."""
+
+
+class Start(Settings):
+    """The weights that a stage starts from."""
+
+    stage: str
+    """Name of the parent stage."""
+    epoch: int = Field(ge=1)
+    """Epoch of the parent stage, counted from 1."""
+
+
+class StageSettings(TrainingSettings):
+    """One stage of training, as the configuration declares it: what it uses, and how it trains."""
+
+    patches: str
+    """Name of the patch set to train on."""
+    validation: str
+    """Name of the patch set to validate on."""
+    start: Start | None = None
+    """The parent's weights to start from; null: from scratch."""
+
+    def training(self) -> TrainingSettings:
+        """The part that the command `train` takes; the rest are its arguments."""
+        return TrainingSettings(
+            **{name: getattr(self, name) for name in TrainingSettings.model_fields}
+        )
+
+
+ProtocolName = Literal["as_published", "niklaus", "standard"]
+
+
+class EvaluationSettings(Settings):
+    """Which triplets a model is measured on, how their frames are prepared, and what is kept."""
+
+    layout: Literal["sequences", "middlebury", "vimeo-90k", "ucf101", "snu-film", "triplets"] = (
+        "sequences"
+    )
+    """`sequences`: neighbouring frames of videos or folders of images. The others: benchmarks in
+    the layout in which they are published; `triplets`: any folders of three images each."""
+    subset: Literal["easy", "medium", "hard", "extreme"] | None = None
+    """`snu-film`: which of its four lists."""
+    sequences: list[str] = ["*"]
+    """Patterns (`*`, `?`) of the sequences to take."""
+    part: tuple[float, float] = (0.0, 1.0)
+    """The fraction of each sequence's frames to use, from and to (0..1)."""
+    stride: int = Field(3, ge=1)
+    """Frames between the first frames of neighbouring triplets."""
+    count: int | None = Field(None, ge=1)
+    """Take this many triplets only, drawn by the seed from the listing sorted by sequence and
+    frame; null: all."""
+    seed: int = Field(42, ge=0)
+    """Seed of that draw."""
+    triplets: list[str] | None = None
+    """Take exactly these triplets, each `sequence:first_frame`; null: as chosen above."""
+    size: tuple[int, int] | None = None
+    """Width and height in pixels that frames are scaled to; null: as they are."""
+    scaler: Literal["area", "bicubic", "lanczos"] = "area"
+    """How frames are scaled: OpenCV's INTER_AREA, INTER_CUBIC or INTER_LANCZOS4."""
+    crop: int | None = Field(None, ge=11)
+    """Height and width in pixels of the centre that is cut out after scaling, before the model
+    sees the frames; null: whole frames."""
+    cut_bins: int = Field(8, ge=2, le=256)
+    """Bins of each channel's histogram in the search for jump cuts."""
+    cut_threshold: float = Field(8e-3, gt=0)
+    """Histogram distance above which a triplet is flagged as holding a jump cut. Flagged triplets
+    are scored; means are given with and without them."""
+    pictures: list[str] = []
+    """Patterns of triplets, `sequence:first_frame`, whose true and predicted frame are kept as
+    PNG for the figures; `*` keeps all."""
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        first, last = self.part
+        if not 0.0 <= first < last <= 1.0:
+            raise ValueError("part: needs two fractions, 0 <= from < to <= 1")
+        if self.size is not None and min(self.size) < 11:
+            raise ValueError("size: width and height must be at least 11, the window of the SSIM")
+        if (self.subset is not None) != (self.layout == "snu-film"):
+            raise ValueError("subset: is needed for the layout 'snu-film', and for no other")
+        if self.layout != "sequences" and (self.stride != 3 or self.part != (0.0, 1.0)):
+            raise ValueError("stride, part: a benchmark names its triplets; leave them out")
+        for triplet in self.triplets or ():
+            name, _, frame = triplet.rpartition(":")
+            if not name or not frame.isdecimal():
+                raise ValueError(f"triplets: must be 'sequence:first_frame', not '{triplet}'")
+        return self
+
+
+class TableRow(Settings):
+    """One row of a table: an evaluation, and what it is called."""
+
+    label: str
+    """Name of the model in the table."""
+    published: str | None = None
+    """The row of the published table to stand beside; null: none."""
+
+
+class TableSettings(Settings):
+    """A table over several evaluations of the same triplets."""
+
+    title: str = "Evaluation"
+    """Heading of the table."""
+    protocols: list[ProtocolName] = Field(["as_published", "niklaus", "standard"], min_length=1)
+    """Protocols to show, in this order."""
+    rows: list[TableRow] | None = None
+    """One row for each evaluation, in the order they are given in; null: their own labels."""
+    published: Literal["table-1", "table-2", "middlebury"] | None = None
+    """The published table whose numbers are put beside ours."""
+    baseline: str = "linear"
+    """Label of the row that the others are compared with, triplet by triplet."""
+    resamples: int = Field(2000, ge=100)
+    """Bootstrap samples behind each 95 % interval."""
+    seed: int = Field(0, ge=0)
+    """Seed of the bootstrap."""
+
+
+class FigureSettings(Settings):
+    """Figures of an experiment."""
+
+    triplets: list[str] = []
+    """Triplets, `sequence:first_frame`, to show side by side; each must be kept by the
+    evaluations. Left out: every triplet that all of them kept."""
+    error_peak: int = Field(64, ge=1, le=255)
+    """Difference in levels (0..255) that the error map shows as its brightest colour."""
+    dpi: int = Field(200, ge=50, le=600)
+    """Resolution of the PNG files in dots an inch."""
+
+
+class VideoSettings(Settings):
+    """How a video of a higher frame rate is written."""
+
+    crf: int = Field(18, ge=0, le=51)
+    """Quality of H.264: 0 is lossless, 18 hardly differs from the source, 51 is worst."""
+    preset: Literal["ultrafast", "veryfast", "fast", "medium", "slow", "veryslow"] = "medium"
+    """Speed of H.264: slower makes smaller files."""
+    cut_threshold: float | None = Field(8e-3, gt=0)
+    """Histogram distance above which two frames are held to be a jump cut; across one, the nearer
+    frame is repeated. null: no cuts are looked for."""
+    tile_pixels: int = Field(2048 * 1280, ge=32 * 32)
+    """Pixels of the largest piece of a frame that the network sees at once; bounds the memory."""

@@ -1,0 +1,147 @@
+"""``python -m pipeline``: the data stages, from videos to a patch store."""
+
+import argparse
+import sys
+from pathlib import Path
+
+from pipeline.command_line import cluster_arguments, output_argument, run, settings_argument
+from pipeline.errors import MidframeError
+from pipeline.settings import (
+    CutSettings,
+    DatasetSettings,
+    MotionSettings,
+    PatchSettings,
+    load,
+)
+
+FRAMES = "dataset directory, or any folder of videos and folders of images"
+
+
+def _fetch(arguments: argparse.Namespace) -> None:
+    from pipeline.datasets import fetch
+
+    given = {} if arguments.dataset is None else {"source": arguments.dataset}
+    if arguments.path is not None:
+        given["path"] = arguments.path
+    fetch(load(DatasetSettings, arguments.settings, **given), arguments.out, arguments.archives)
+
+
+def _score(arguments: argparse.Namespace) -> None:
+    from pipeline.motion import score
+
+    score(
+        arguments.frames,
+        arguments.out,
+        load(MotionSettings, arguments.settings),
+        arguments.workers,
+        arguments.scheduler,
+    )
+
+
+def _cuts(arguments: argparse.Namespace) -> None:
+    from pipeline.cuts import measure
+
+    measure(
+        arguments.frames,
+        arguments.out,
+        load(CutSettings, arguments.settings),
+        arguments.workers,
+        arguments.scheduler,
+    )
+
+
+def _sample(arguments: argparse.Namespace) -> None:
+    from pipeline.patches import Source, sample
+
+    if not len(arguments.frames) == len(arguments.motion) == len(arguments.cuts):
+        raise MidframeError("sample: give as many --motion and --cuts directories as FRAMES")
+    sample(
+        [
+            Source(*paths)
+            for paths in zip(arguments.frames, arguments.motion, arguments.cuts, strict=True)
+        ],
+        arguments.out,
+        load(PatchSettings, arguments.settings),
+        arguments.workers,
+        arguments.scheduler,
+    )
+
+
+def _verify(arguments: argparse.Namespace) -> None:
+    from pipeline.patch_store import verify
+
+    damage = verify(arguments.directory)
+    if damage:
+        raise MidframeError("\n".join(damage))
+    print(f"{arguments.directory}: sound")
+
+
+def _inspect(arguments: argparse.Namespace) -> None:
+    from pipeline.inspection import inspect
+
+    inspect(arguments.directory, arguments.out)
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The parser of all data commands."""
+    parser = argparse.ArgumentParser(
+        prog="python -m pipeline",
+        description="From videos to a store of patches. Commands are listed in the order in "
+        "which a dataset is built; each writes one directory, whole or not at all.",
+    )
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    fetch = commands.add_parser("fetch", help="get a dataset: download, or take a folder")
+    fetch.add_argument(
+        "dataset",
+        nargs="?",
+        metavar="DATASET",
+        help="davis-2016, davis-2017-trainval, davis-2017-test-dev, sample-clips or folder",
+    )
+    fetch.add_argument("--path", help="the folder (folder), or an archive on disk (davis-…)")
+    fetch.add_argument(
+        "--archives",
+        type=Path,
+        metavar="DIR",
+        help="where downloaded archives are kept (default: archives beside OUT)",
+    )
+    output_argument(fetch, "dataset directory to write")
+    settings_argument(fetch, "dataset settings")
+    fetch.set_defaults(command=_fetch)
+
+    score = commands.add_parser("score", help="optical flow of every triplet")
+    score.add_argument("frames", type=Path, metavar="FRAMES", help=FRAMES)
+    output_argument(score, "motion directory to write")
+    settings_argument(score, "motion settings")
+    cluster_arguments(score)
+    score.set_defaults(command=_score)
+
+    cuts = commands.add_parser("cuts", help="histogram distance of all neighbouring frames")
+    cuts.add_argument("frames", type=Path, metavar="FRAMES", help=FRAMES)
+    output_argument(cuts, "cuts directory to write")
+    settings_argument(cuts, "cut settings")
+    cluster_arguments(cuts)
+    cuts.set_defaults(command=_cuts)
+
+    sample = commands.add_parser("sample", help="choose windows and write the patch store")
+    sample.add_argument("frames", type=Path, nargs="+", metavar="FRAMES", help=FRAMES)
+    sample.add_argument("--motion", type=Path, nargs="+", required=True, metavar="DIR")
+    sample.add_argument("--cuts", type=Path, nargs="+", required=True, metavar="DIR")
+    output_argument(sample, "patch directory to write")
+    settings_argument(sample, "patch settings")
+    cluster_arguments(sample)
+    sample.set_defaults(command=_sample)
+
+    verify = commands.add_parser("verify", help="check a patch store; exit 1 where it is damaged")
+    verify.add_argument("directory", type=Path, metavar="DIR", help="patch directory")
+    verify.set_defaults(command=_verify)
+
+    inspect = commands.add_parser("inspect", help="summary and contact sheet of a patch store")
+    inspect.add_argument("directory", type=Path, metavar="DIR", help="patch directory")
+    output_argument(inspect, "where summary.json, contact_sheet.png and index.html go")
+    inspect.set_defaults(command=_inspect)
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(run(build_parser()))

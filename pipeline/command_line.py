@@ -1,0 +1,60 @@
+"""What the commands of `python -m pipeline` and `python -m model` have in common."""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from pipeline.errors import MidframeError
+
+
+def settings_argument(parser: argparse.ArgumentParser, what: str) -> None:
+    """Add ``--settings``."""
+    parser.add_argument(
+        "--settings",
+        metavar="S",
+        help=f"{what} as JSON text, or a YAML or JSON file that holds them; "
+        "what is left out keeps its default (see docs/settings.md)",
+    )
+
+
+def output_argument(parser: argparse.ArgumentParser, what: str) -> None:
+    """Add ``--out``, a directory."""
+    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help=what)
+
+
+def cluster_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add ``--workers`` and ``--scheduler``."""
+    where = parser.add_mutually_exclusive_group()
+    where.add_argument(
+        "--workers",
+        type=int,
+        metavar="N",
+        help="processes on this machine; 0: none, everything in this process (default: one a core)",
+    )
+    where.add_argument(
+        "--scheduler",
+        metavar="ADDRESS",
+        help="address of a running Dask scheduler, for example tcp://node1:8786 "
+        "(default: $DASK_SCHEDULER_ADDRESS, if set)",
+    )
+
+
+def run(parser: argparse.ArgumentParser, arguments: Sequence[str] | None = None) -> int:
+    """Parse the command line, run the command, and return the exit status.
+
+    Every sub-command sets ``command`` (with ``parser.set_defaults``) to a function of the parsed
+    arguments. A `MidframeError` becomes one line on standard error and status 1, an interrupt
+    (Ctrl-C) status 130; any other exception is a bug and keeps its traceback.
+    """
+    parsed = parser.parse_args(arguments)
+    try:
+        parsed.command(parsed)
+    except MidframeError as error:
+        for line in str(error).splitlines():
+            print(f"midframe: error: {line}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("midframe: interrupted", file=sys.stderr)
+        return 130
+    return 0

@@ -1,0 +1,198 @@
+"""Manifests, digests and atomic publishing: why a directory with the right name can be trusted.
+
+Every stage writes its data under another name in the same folder, adds a ``manifest.json``, and
+renames the whole when it is complete. A manifest holds no time and no absolute path, so the same
+inputs and settings give the same bytes.
+"""
+
+import contextlib
+import glob
+import hashlib
+import json
+import os
+import shutil
+import socket
+from collections.abc import Iterator, Mapping
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import psutil
+from pydantic import BaseModel
+
+from pipeline.errors import MidframeError
+
+MANIFEST = "manifest.json"
+
+# The libraries that can change a result; the rest of the environment is in requirements.lock.
+TRACKED_PACKAGES = ("numpy", "opencv-contrib-python-headless", "av", "zarr", "numba", "torch")
+
+
+def canonical_json(value: Any) -> str:
+    """JSON text that depends on the content of ``value`` only (sorted keys, no spaces)."""
+    if isinstance(value, BaseModel):
+        value = value.model_dump(mode="json")
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+
+
+def digest(value: Any) -> str:
+    """SHA-256 (64 hexadecimal digits) of :func:`canonical_json` of ``value``."""
+    return hashlib.sha256(canonical_json(value).encode()).hexdigest()
+
+
+def file_digest(path: Path) -> str:
+    """SHA-256 of a file's bytes."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def package_versions() -> dict[str, str]:
+    """Installed versions of the packages that can change a result."""
+    versions = {}
+    for name in TRACKED_PACKAGES:
+        with contextlib.suppress(metadata.PackageNotFoundError):
+            # A local label such as "+cpu" names a build of the same version.
+            versions[name] = metadata.version(name).partition("+")[0]
+    return versions
+
+
+def write_manifest(
+    directory: Path,
+    kind: str,
+    format_version: int,
+    settings: BaseModel | Mapping[str, Any],
+    inputs: Mapping[str, Path] | None = None,
+    **content: Any,
+) -> None:
+    """Write ``directory/manifest.json``.
+
+    Parameters
+    ----------
+    kind : what the directory is, for example ``"motion"`` or ``"patches"``.
+    format_version : version of the layout of this kind; readers refuse others.
+    settings : the settings of the stage.
+    inputs : for each input a name and the directory (or file) whose manifest (or bytes) it is
+        identified by.
+    content : counts and whatever else readers of this kind need; JSON values.
+    """
+    if isinstance(settings, BaseModel):
+        settings = settings.model_dump(mode="json")
+    manifest = {
+        "kind": kind,
+        "format_version": format_version,
+        "settings": dict(settings),
+        "settings_digest": digest(settings),
+        "inputs": {name: input_digest(path) for name, path in (inputs or {}).items()},
+        "packages": package_versions(),
+        **content,
+    }
+    text = json.dumps(manifest, indent=1, sort_keys=True, ensure_ascii=False) + "\n"
+    (directory / MANIFEST).write_text(text, encoding="utf-8")
+
+
+def input_digest(path: Path) -> str:
+    """Digest that identifies an input.
+
+    That of the manifest of a published directory; of a file's bytes; or, for any other folder, of
+    the names and bytes of all files in it.
+    """
+    if path.is_file():
+        return file_digest(path)
+    if (path / MANIFEST).is_file():
+        return file_digest(path / MANIFEST)
+    files = sorted(file for file in path.rglob("*") if file.is_file())
+    return digest([[file.relative_to(path).as_posix(), file_digest(file)] for file in files])
+
+
+def read_manifest(directory: Path, kind: str, format_version: int) -> dict[str, Any]:
+    """Read the manifest of a published directory.
+
+    Raises
+    ------
+    MidframeError
+        if there is no such directory, it is unfinished, of another kind or of another version.
+    """
+    path = directory / MANIFEST
+    if not directory.is_dir():
+        raise MidframeError(f"{directory}: no such directory; a {kind} directory is expected")
+    if not path.is_file():
+        raise MidframeError(
+            f"{directory}: no {MANIFEST}, so this is no finished {kind} directory; "
+            "is it still being written, or the wrong folder?"
+        )
+    try:
+        manifest: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        found, version = manifest["kind"], manifest["format_version"]
+    except (ValueError, KeyError, TypeError) as error:
+        raise MidframeError(f"{path}: not a manifest of this program ({error})") from None
+    if found != kind:
+        raise MidframeError(f"{directory}: this is a {found} directory, not a {kind} directory")
+    if version != format_version:
+        raise MidframeError(
+            f"{directory}: {kind} format version {version}, but this program reads version "
+            f"{format_version}; build the directory again"
+        )
+    return manifest
+
+
+@contextlib.contextmanager
+def publish(directory: Path) -> Iterator[Path]:
+    """Yield a new folder beside ``directory`` that takes its name when the block ends well.
+
+    A block that fails leaves nothing behind, and ``directory`` as it was. A directory that was
+    there before is replaced; one that holds no manifest (so is not ours) is refused unless empty.
+
+    Raises
+    ------
+    MidframeError
+        if the parent cannot be written, or ``directory`` holds something else.
+    """
+    directory = directory.absolute()
+    check_replaceable(directory)
+    partial = directory.with_name(f".{directory.name}.partial-{socket.gethostname()}-{os.getpid()}")
+    try:
+        partial.parent.mkdir(parents=True, exist_ok=True)
+        _remove_abandoned(directory)
+        partial.mkdir()
+    except OSError as error:
+        raise MidframeError(
+            f"{directory}: cannot write here ({error.strerror}); choose another output folder"
+        ) from None
+    try:
+        yield partial
+        _replace(partial, directory)
+    except BaseException:
+        shutil.rmtree(partial, ignore_errors=True)
+        raise
+
+
+def _remove_abandoned(directory: Path) -> None:
+    """Remove what runs on this machine left beside ``directory`` when they were killed."""
+    prefix = f".{directory.name}.partial-{socket.gethostname()}-"
+    for left in directory.parent.glob(f"{glob.escape(prefix)}*"):
+        process = left.name.removeprefix(prefix)
+        if process.isdigit() and not psutil.pid_exists(int(process)):
+            shutil.rmtree(left)
+
+
+def check_replaceable(directory: Path) -> None:
+    """Raise `MidframeError` if ``directory`` exists and is not one that a stage has written."""
+    if directory.is_dir():
+        if any(directory.iterdir()) and not (directory / MANIFEST).is_file():
+            raise MidframeError(
+                f"{directory}: holds files that this program did not write; "
+                "choose another output folder"
+            )
+    elif directory.exists():
+        raise MidframeError(f"{directory}: is a file; an output folder is needed")
+
+
+def _replace(partial: Path, directory: Path) -> None:
+    """Rename ``partial`` to ``directory``, setting aside and removing what is there."""
+    if directory.exists():
+        old = directory.with_name(f".{directory.name}.old-{os.getpid()}")
+        os.rename(directory, old)
+        os.rename(partial, directory)
+        shutil.rmtree(old)
+    else:
+        os.rename(partial, directory)

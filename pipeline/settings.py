@@ -1,0 +1,217 @@
+"""Settings of the data stages: the only source of their defaults, types, units and ranges.
+
+`Settings` is the base of every settings class of the project. An unknown key is an error that
+names the nearest known one, and every error tells the path of the key and what is allowed.
+"""
+
+import difflib
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal, Self, TypeVar
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic_core import PydanticCustomError
+
+from pipeline.errors import MidframeError
+
+SettingsType = TypeVar("SettingsType", bound="Settings")
+
+
+class Settings(BaseModel):
+    """Base of all settings: frozen, documented by their fields, and without unknown keys."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _refuse_unknown_keys(cls, data: Any) -> Any:
+        if isinstance(data, Mapping):
+            known = list(cls.model_fields)
+            for key in data:
+                if key not in known:
+                    nearest = difflib.get_close_matches(str(key), known, n=1, cutoff=0.5)
+                    hint = f"did you mean '{nearest[0]}'? " if nearest else ""
+                    raise PydanticCustomError(
+                        "unknown_key",
+                        "unknown key '{key}'; {hint}known keys: {known}",
+                        {"key": str(key), "hint": hint, "known": ", ".join(known)},
+                    )
+        return data
+
+
+def validate(cls: type[SettingsType], data: Any, source: str) -> SettingsType:
+    """Make settings of class ``cls`` from plain data.
+
+    Raises
+    ------
+    MidframeError
+        with one line for each wrong key: ``source``, the key's path, what is allowed, what was
+        given.
+    """
+    try:
+        return cls.model_validate(data)
+    except ValidationError as error:
+        raise MidframeError(
+            "\n".join(f"{source}: {_describe(problem)}" for problem in error.errors())
+        ) from None
+
+
+def _describe(problem: Any) -> str:
+    path = ".".join(str(part) for part in problem["loc"])
+    if problem["type"] == "unknown_key":
+        path = ".".join(filter(None, [path, problem["ctx"]["key"]]))
+        return f"{path}: {problem['msg']}"
+    message = problem["msg"].removeprefix("Value error, ")
+    if problem["type"] in ("missing", "value_error"):
+        return f"{path}: {message}" if path else message
+    return f"{path}: {message}, not {problem['input']!r}"
+
+
+def load(cls: type[SettingsType], text_or_path: str | None, **given: Any) -> SettingsType:
+    """Settings from JSON text, from a YAML or JSON file, or (``None``) the defaults.
+
+    ``given`` are values from elsewhere on the command line; they go before those of the text.
+
+    Raises
+    ------
+    MidframeError
+        if the file cannot be read, is no mapping, or a setting is wrong.
+    """
+    if text_or_path is None:
+        return validate(cls, given, "settings")
+    if text_or_path.lstrip().startswith("{"):
+        source, text = "--settings", text_or_path
+    else:
+        source = text_or_path
+        try:
+            text = Path(text_or_path).read_text(encoding="utf-8")
+        except OSError as error:
+            raise MidframeError(f"{source}: cannot read settings ({error.strerror})") from None
+        except UnicodeDecodeError:
+            raise MidframeError(f"{source}: not a text file; settings are YAML or JSON") from None
+    try:
+        # JSON first: YAML reads 1e-3 as text, and pydantic then takes it as the number it is.
+        data = json.loads(text) if source == "--settings" else yaml.safe_load(text)
+    except (yaml.YAMLError, json.JSONDecodeError) as error:
+        raise MidframeError(f"{source}: not valid YAML or JSON ({_one_line(error)})") from None
+    if not isinstance(data, Mapping):
+        raise MidframeError(f"{source}: settings must be a mapping of keys to values")
+    return validate(cls, {**data, **given}, source)
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split())
+
+
+DatasetSource = Literal[
+    "davis-2016",
+    "davis-2017-trainval",
+    "davis-2017-test-dev",
+    "sample-clips",
+    "folder",
+    "youtube",
+]
+OnBadFrame = Literal["error", "skip"]
+
+
+class DatasetSettings(Settings):
+    """What a dataset is and where it comes from."""
+
+    source: DatasetSource
+    """Which dataset; `folder` takes the user's own videos and folders of images."""
+    path: str | None = None
+    """`folder`: the folder. DAVIS and `youtube`: an archive or a video that is already on disk,
+    used instead of the download."""
+    address: str | None = None
+    """`youtube` only: address of the video, in a form that yt-dlp takes."""
+    resolution: Literal["480p", "full"] = "480p"
+    """DAVIS only: 854x480 frames, or the originals (`1080p` in 2016)."""
+    on_bad_frame: OnBadFrame = "error"
+    """What an unreadable sequence does: stop with its name and the fix, or be left out and listed
+    in the manifest with the reason."""
+
+    @model_validator(mode="after")
+    def _path_fits_source(self) -> Self:
+        if self.source == "folder" and self.path is None:
+            raise ValueError("path: source 'folder' needs the path of the folder")
+        if self.source == "sample-clips" and self.path is not None:
+            raise ValueError("path: source 'sample-clips' is installed with pip and takes no path")
+        if self.source == "youtube" and self.path is None and self.address is None:
+            raise ValueError("address: source 'youtube' needs an address, or a path")
+        if self.source != "youtube" and self.address is not None:
+            raise ValueError(f"address: source '{self.source}' takes none")
+        return self
+
+
+class MotionSettings(Settings):
+    """Optical flow between the first and the third frame of every triplet.
+
+    The flow's parameters are those of OpenCV's short `calcOpticalFlowSF` signature.
+    """
+
+    stride: int = Field(3, ge=1)
+    """Frames between the first frames of neighbouring triplets; 3: no frame in two triplets."""
+    layers: int = Field(3, ge=1, le=10)
+    """Levels of the image pyramid."""
+    averaging_block_size: int = Field(2, ge=1)
+    """Radius in pixels of the block over which the matching cost is summed."""
+    max_flow: int = Field(4, ge=1)
+    """Largest displacement searched at each level, in pixels of that level."""
+
+
+class CutSettings(Settings):
+    """Histogram distance between neighbouring frames."""
+
+    bins: int = Field(8, ge=2, le=256)
+    """Bins of each channel's histogram."""
+
+
+class PatchSettings(Settings):
+    """A set of patches: which triplets of which datasets, and which windows of them."""
+
+    datasets: list[str] = Field(["frames"], min_length=1)
+    """Names of the datasets; a sequence that several of them hold is taken from the first."""
+    sequences: list[str] = ["*"]
+    """Patterns (`*`, `?`) of the sequences to take."""
+    part: tuple[float, float] = (0.0, 1.0)
+    """The fraction of each sequence's frames to use, from and to (0..1)."""
+    split: Literal["train", "validation", "test"] = "train"
+    """What the patches are for; written beside every sample."""
+    count: int | None = Field(None, ge=1)
+    """Take this many triplets only, drawn by the seed; null: all."""
+    window: Literal["random", "centre"] = "random"
+    """Windows at random places, accepted by motion; or the one in the centre, always accepted."""
+    patch_size: int = Field(150, ge=8)
+    """Height and width of a patch in pixels."""
+    tries: int = Field(30, ge=1)
+    """Random windows tried in each triplet."""
+    max_taken: int = Field(20, ge=1)
+    """At most so many windows taken from one triplet: the first ones accepted."""
+    statistic: Literal["mean_magnitude", "norm_of_mean"] = "mean_magnitude"
+    """Motion of a window: mean length of its flow vectors, or length of the mean vector (in which
+    opposite motions cancel), in pixels."""
+    motion_scale: float = Field(25.0, gt=0)
+    """Motion in pixels at which a window is always accepted; below, with probability
+    motion / scale."""
+    cut_threshold: float = Field(8e-3, gt=0)
+    """Histogram distance above which two neighbouring frames are held to be a jump cut."""
+    on_small_frame: OnBadFrame = "error"
+    """What a sequence with frames smaller than a patch does: stop, or be left out and listed."""
+    seed: int = Field(0, ge=0)
+    """Seed of every random choice; each (seed, sequence, triplet) has a stream of its own."""
+    shard_samples: int = Field(256, ge=1)
+    """Samples in one shard (one file) of the store."""
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        first, last = self.part
+        if not 0.0 <= first < last <= 1.0:
+            raise ValueError("part: needs two fractions, 0 <= from < to <= 1")
+        if self.window == "random" and self.max_taken > self.tries:
+            raise ValueError(
+                f"max_taken: at most tries ({self.tries}) windows can be taken, "
+                f"not {self.max_taken}"
+            )
+        return self

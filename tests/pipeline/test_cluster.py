@@ -1,0 +1,103 @@
+"""Tasks run in this process, on local workers, or on a cluster that the user has started."""
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from pipeline.cluster import TASKS_AHEAD, connect
+from pipeline.errors import MidframeError
+
+ROOT = Path(__file__).parents[2]
+
+
+def square(number: int) -> tuple[int, int]:
+    if number == 13:
+        raise MidframeError("13: unlucky; choose another")
+    return number * number, os.getpid()
+
+
+def test_without_workers_tasks_run_here_in_order() -> None:
+    with connect(workers=0) as cluster:
+        results = list(cluster.map(square, range(5)))
+    assert results == [(n, (n * n, os.getpid())) for n in range(5)]
+
+
+def test_an_error_in_a_task_is_raised_as_it_is() -> None:
+    with connect(workers=0) as cluster, pytest.raises(MidframeError, match="13: unlucky"):
+        list(cluster.map(square, range(20)))
+
+
+@pytest.mark.slow
+def test_local_workers_share_the_tasks_and_hand_back_errors() -> None:
+    with connect(workers=2) as cluster:
+        results = dict(cluster.map(square, range(13)))
+        assert {n: value for n, (value, _) in results.items()} == {n: n * n for n in range(13)}
+        assert os.getpid() not in {process for _, process in results.values()}
+        with pytest.raises(MidframeError, match="13: unlucky"):
+            list(cluster.map(square, range(20)))
+
+
+@pytest.mark.slow
+def test_tasks_are_taken_from_a_long_list_only_as_they_are_needed() -> None:
+    taken = 0
+
+    def endless() -> Iterator[int]:
+        nonlocal taken
+        while True:
+            taken += 1
+            yield 1
+
+    with connect(workers=1) as cluster:
+        results = cluster.map(square, endless())
+        for _ in range(10):
+            next(results)
+        assert taken <= 10 + TASKS_AHEAD
+
+
+def test_an_address_without_a_scheduler_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pipeline.cluster.CONNECT_TIMEOUT", "1s")
+    with pytest.raises(MidframeError, match="tcp://127.0.0.1:9: no Dask scheduler answers"):  # noqa: SIM117
+        with connect(scheduler="tcp://127.0.0.1:9"):
+            pass
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("how", ["argument", "environment"])
+def test_a_cluster_started_by_hand_is_used_through_its_address(
+    how: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    contact = tmp_path / "scheduler.json"
+    dask = [sys.executable, "-m", "dask"]
+    scheduler = subprocess.Popen(
+        [*dask, "scheduler", "--scheduler-file", contact, "--port", "0", "--no-dashboard"],
+        env=environment,
+    )
+    worker = subprocess.Popen(
+        [*dask, "worker", "--scheduler-file", contact, "--nthreads", "1", "--no-dashboard"],
+        env=environment,
+    )
+    try:
+        from distributed import Client
+
+        deadline = time.monotonic() + 60
+        while not contact.exists() and time.monotonic() < deadline:
+            time.sleep(0.1)
+        with Client(scheduler_file=str(contact)) as client:
+            client.wait_for_workers(1, timeout=60)
+            address = client.scheduler.address
+        if how == "environment":
+            monkeypatch.setenv("DASK_SCHEDULER_ADDRESS", address)
+        with connect(scheduler=address if how == "argument" else None) as cluster:
+            results = dict(cluster.map(square, range(8)))
+        assert {n: value for n, (value, _) in results.items()} == {n: n * n for n in range(8)}
+        assert os.getpid() not in {process for _, process in results.values()}
+    finally:
+        for process in (worker, scheduler):
+            process.terminate()
+            process.wait(30)

@@ -1,0 +1,180 @@
+"""The two configurations that come with the project, and what a wrong one is told."""
+
+import re
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from pipeline.errors import MidframeError
+from pipeline.settings import validate
+from tests.workflow.conftest import ROOT, Experiment, Outcome
+from workflow.experiment import Experiment as Settings
+from workflow.experiment import reference, schema
+
+
+def read(name: str) -> dict[str, Any]:
+    content: dict[str, Any] = yaml.safe_load((ROOT / name).read_text())
+    return content
+
+
+@pytest.fixture(scope="module")
+def paper(tmp_path_factory: pytest.TempPathFactory) -> Outcome:
+    """The dry run of the paper's experiment, from nothing."""
+    experiment = Experiment(tmp_path_factory.mktemp("paper"), read("config.yaml"))
+    return experiment.run("--dry-run", "all")
+
+
+def test_the_schema_is_that_of_the_settings_classes() -> None:
+    kept = (ROOT / "workflow/schemas/config.schema.json").read_text()
+    assert kept == schema(), "run `make schema`"
+
+
+def test_the_reference_of_settings_is_that_of_the_settings_classes() -> None:
+    assert (ROOT / "docs/settings.md").read_text() == reference(), "run `make schema`"
+
+
+@pytest.mark.parametrize("name", ["config.yaml", "config.demo.yaml"])
+def test_the_configurations_are_valid(name: str) -> None:
+    validate(Settings, read(name), name)
+
+
+def test_the_papers_experiment_leaves_the_demonstrations_two_changes_off() -> None:
+    for stage in validate(Settings, read("config.yaml"), "config.yaml").stages.values():
+        assert stage.network is None
+
+
+def jobs(outcome: Outcome, rule: str) -> list[str]:
+    """First outputs of a rule's jobs."""
+    return re.findall(rf"^rule {rule}:\n.*\n    output: ([^,\n]*)", outcome.output, re.MULTILINE)
+
+
+def test_the_papers_graph_is_complete(paper: Outcome) -> None:
+    assert paper.status == 0, paper.output
+    place = "results/paper"
+    davis = ["davis-2016", "davis-2017", "davis-2017-test-dev"]
+    fetched = re.findall(rf"output: {place}/datasets/(\S+)", paper.output)
+    assert sorted(fetched) == sorted([*davis, "davis-2016-1080p", "see-you-again"])
+    assert sorted(jobs(paper, "score")) == [f"{place}/motion/{name}" for name in davis]
+    assert sorted(jobs(paper, "cuts")) == [f"{place}/cuts/{name}" for name in davis]
+    assert sorted(jobs(paper, "sample")) == [
+        f"{place}/patches/{name}" for name in ("davis-2016", "davis-2017", "validation")
+    ]
+    assert sorted(jobs(paper, "tabulate")) == [
+        f"{place}/tables/table-{number}/table.md" for number in (1, 2)
+    ]
+    assert sorted(jobs(paper, "draw")) == [
+        f"{place}/figures/figure-{number}" for number in (2, 3, 4, 5)
+    ]
+
+
+def test_the_seven_stages_have_their_parents() -> None:
+    stages = validate(Settings, read("config.yaml"), "config.yaml").stages
+    parents = {
+        name: stage.start and (stage.start.stage, stage.start.epoch)
+        for name, stage in stages.items()
+    }
+    assert parents == {
+        "l1-2016": None,
+        "l1": ("l1-2016", 37),
+        **dict.fromkeys(["l1-longer", "ssim", "vgg", "combined-5e-5", "combined-1e-5"], ("l1", 50)),
+    }
+    assert {stage.loss for stage in stages.values()} == {"l1", "ssim", "vgg", "combined"}
+    assert [name for name, stage in stages.items() if not stage.temporal_swap] == ["l1-2016"]
+    assert {stage.batch_size for stage in stages.values()} == {16}
+    assert {stage.learning_rate for stage in stages.values()} == {1e-3}
+
+
+def test_every_stage_is_a_job_that_waits_for_its_parent(paper: Outcome) -> None:
+    stages = read("config.yaml")["stages"]
+    assert len(jobs(paper, "train_stage")) == len(stages) == 7
+    for name, stage in stages.items():
+        if "start" in stage:
+            block = re.search(
+                rf"input: (.*)\n    output: results/paper/models/{name}\n", paper.output
+            )
+            assert block is not None
+            assert f"results/paper/models/{stage['start']['stage']}" in block[1]
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "said"),
+    [
+        (["pathces"], {}, "pathces: unknown key 'pathces'; did you mean 'patches'?"),
+        (["stages", "l1", "epocs"], 3, "stages.l1.epocs: unknown key 'epocs'; did you mean"),
+        (["stages", "l1", "epochs"], 0, "stages.l1.epochs: Input should be greater than or equal"),
+        (["stages", "l1", "epochs"], "x", "stages.l1.epochs: Input should be a valid integer"),
+        (["stages", "l1", "patches"], "x", "stages.l1.patches: there is no 'x'; there are: train"),
+        (["stages", "ssim", "start", "epoch"], 99, "stages.ssim.start.epoch: stage 'l1' has"),
+        (["stages", "l1", "start"], {"stage": "ssim", "epoch": 1}, "l1 starts from ssim starts"),
+        (["models", "l1"], {}, "models.l1: a model needs either a stage or a weights file"),
+        (["models", "linear"], {"stage": "l1"}, "models.linear: this name stands for linear"),
+        (["evaluations", "held-out", "dataset"], "x", "evaluations.held-out.dataset: there is no"),
+        (["datasets", "a/b"], {"source": "sample-clips"}, "datasets.a/b"),
+        (["figures", "losses"], {}, "figures.losses: needs stages, an evaluation or resolutions"),
+        (["videos", "bigbuckbunny-50fps", "times"], 3, "times: Input should be a multiple of 2"),
+    ],
+)
+def test_a_wrong_configuration_is_told_by_path_and_what_is_allowed(
+    path: list[str], value: Any, said: str
+) -> None:
+    config = read("config.demo.yaml")
+    place = config
+    for key in path[:-1]:
+        place = place[key]
+    place[path[-1]] = value
+    with pytest.raises(MidframeError, match=re.escape(said)):
+        validate(Settings, config, "config.yaml")
+
+
+def test_a_typo_stops_snakemake_before_anything_runs(tmp_path: Path) -> None:
+    config = read("config.demo.yaml")
+    config["patches"]["train"]["sead"] = 3
+    outcome = Experiment(tmp_path, config).run("all")
+    assert outcome.status != 0
+    assert "patches.train.sead: unknown key 'sead'; did you mean 'seed'?" in outcome.output
+    assert not (tmp_path / "results").exists()
+
+
+def test_a_configuration_of_ones_own_is_not_mixed_with_the_papers(tmp_path: Path) -> None:
+    outcome = Experiment(tmp_path, read("config.demo.yaml")).run("--dry-run", "all")
+    assert outcome.status == 0, outcome.output
+    assert "davis" not in outcome.output
+
+
+def pins(requirements: list[str]) -> dict[str, str]:
+    return dict(line.lower().split("==") for line in requirements if "==" in line)
+
+
+def test_environments_and_lock_agree_with_the_pins() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    declared = pins(project["dependencies"])
+    assert len(declared) == len(project["dependencies"])
+    extras = {name: pins(lines) for name, lines in project["optional-dependencies"].items()}
+    lock = pins((ROOT / "requirements.lock").read_text().splitlines())
+    wanted = declared | extras["test"] | extras["lint"]
+    assert {name: lock.get(name) for name in wanted} == wanted
+    for file in sorted((ROOT / "envs").glob("*.yaml")):
+        (requirements,) = [
+            entry["pip"]
+            for entry in yaml.safe_load(file.read_text())["dependencies"]
+            if isinstance(entry, dict)
+        ]
+        for name, version in pins(requirements).items():
+            assert version == (declared | extras["cuda"])[name], f"{file.name}: {name}"
+
+
+def test_the_commands_of_the_rules_explain_themselves() -> None:
+    for package in ("pipeline", "model"):
+        done = subprocess.run(
+            [sys.executable, "-m", package, "--help"],
+            cwd=ROOT,
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        assert "COMMAND" in done.stdout

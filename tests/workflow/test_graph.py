@@ -1,0 +1,177 @@
+"""What runs again after a change, and what does not."""
+
+import json
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+
+from tests.workflow.conftest import ROOT, Experiment
+
+TRAINING = {"train_stage", "evaluate_model", "tabulate", "draw", "double_frame_rate"}
+
+pytestmark = pytest.mark.slow
+
+
+def test_the_whole_graph_leaves_what_it_promises(finished: Experiment) -> None:
+    results = finished.folder / "results"
+    for name in (
+        "patches/train/patches.zarr",
+        "patches/train/candidates.parquet",
+        "inspection/train/index.html",
+        "inspection/train/contact_sheet.png",
+        "models/second/weights/epoch-0001.safetensors",
+        "models/second/metrics.csv",
+        "evaluations/held-out/linear/scores.csv",
+        "tables/scores/table.md",
+        "figures/losses/loss_curve.png",
+        "videos/smooth.mp4",
+        "logs/train/first.log",
+        "benchmarks/train/first.tsv",
+    ):
+        assert (results / name).exists(), name
+
+
+def test_a_second_run_has_nothing_to_do(finished: Experiment) -> None:
+    assert finished.would_run() == set()
+
+
+def test_a_touch_of_the_code_runs_nothing(experiment: Experiment) -> None:
+    files = [*ROOT.glob("pipeline/*.py"), *ROOT.glob("model/*.py")]
+    times = {file: file.stat() for file in files}
+    try:
+        for file in files:
+            os.utime(file)
+        assert experiment.would_run() == set()
+    finally:
+        for file, stat in times.items():
+            os.utime(file, ns=(stat.st_atime_ns, stat.st_mtime_ns))
+
+
+@pytest.mark.parametrize(("key", "value"), [("seed", 1), ("patch_size", 40), ("tries", 3)])
+def test_another_sampling_samples_again_and_computes_no_flow(
+    experiment: Experiment, key: str, value: int
+) -> None:
+    changed = experiment.changed("patches", "train", key, to=value)
+    assert experiment.would_run(changed) == {"sample", "inspect_patches", *TRAINING}
+
+
+def test_another_flow_scores_again_and_keeps_the_cuts(experiment: Experiment) -> None:
+    changed = {**experiment.config, "motion": {"max_flow": 3}}
+    assert experiment.would_run(changed) == {"score", "sample", "inspect_patches", *TRAINING}
+
+
+def test_another_learning_rate_trains_that_stage_and_what_follows(
+    experiment: Experiment,
+) -> None:
+    changed = experiment.changed("stages", "second", "learning_rate", to=1e-4)
+    outcome = experiment.run("--dry-run", config=changed)
+    assert outcome.rules == {"train_stage", "evaluate_model", "tabulate", "draw"}
+    assert "output: results/models/second" in outcome.output
+    assert "output: results/models/first" not in outcome.output
+    changed = experiment.changed("stages", "first", "learning_rate", to=1e-4)
+    outcome = experiment.run("--dry-run", config=changed)
+    assert outcome.rules == TRAINING
+    assert "output: results/models/second" in outcome.output
+
+
+def test_another_protocol_makes_the_table_again_and_no_prediction(experiment: Experiment) -> None:
+    changed = experiment.changed("tables", "scores", "protocols", to=["niklaus"])
+    assert experiment.would_run(changed) == {"tabulate"}
+
+
+def test_another_evaluation_trains_nothing(experiment: Experiment) -> None:
+    changed = experiment.changed("evaluations", "held-out", "crop", to=64)
+    assert experiment.would_run(changed) == {"evaluate_model", "tabulate", "draw"}
+
+
+def test_an_edit_of_a_stages_code_runs_that_stage(experiment: Experiment, tmp_path: Path) -> None:
+    copy = tmp_path / "repository"
+    for name in ("Snakefile", "workflow", "pipeline", "model", "envs"):
+        source = ROOT / name
+        if source.is_dir():
+            shutil.copytree(source, copy / name, ignore=shutil.ignore_patterns("__pycache__"))
+        else:
+            copy.mkdir(exist_ok=True)
+            shutil.copy2(source, copy / name)
+    original = experiment.command("--dry-run", "all")
+    snakefile = str(ROOT / "Snakefile")
+    moved = [str(copy / "Snakefile") if part == snakefile else part for part in original]
+    with (copy / "model" / "tables.py").open("a") as file:
+        file.write("\n# a comment\n")
+    outcome = experiment.run_command(moved)
+    assert "tabulate" in outcome.rules
+
+
+def test_new_files_in_the_users_folder_are_noticed(
+    experiment: Experiment, small_frames: Path, tmp_path: Path
+) -> None:
+    folder = Path(shutil.copytree(small_frames, tmp_path / "frames"))
+    config = experiment.changed("datasets", "frames", "path", to=str(folder))
+    assert "fetch" in experiment.would_run(config)
+    outcome = experiment.run("results/datasets/frames", config=config)
+    assert outcome.status == 0, outcome.output
+    assert experiment.would_run(config, "results/datasets/frames") == set()
+    shutil.copytree(folder / "ride", folder / "another")
+    assert experiment.would_run(config, "results/datasets/frames") == {"fetch"}
+
+
+def test_targets_run_their_part_of_the_graph_only(finished: Experiment, tmp_path: Path) -> None:
+    fresh = Experiment(tmp_path, finished.config)
+    assert fresh.would_run(None, "dataset") == {"fetch", "score", "cuts", "sample"}
+    assert fresh.would_run(None, "inspect") == {
+        *("fetch", "score", "cuts", "sample", "inspect_patches")
+    }
+    assert fresh.would_run(None, "train") == {"fetch", "score", "cuts", "sample", "train_stage"}
+
+
+def test_finished_weights_are_evaluated_without_dataset_or_training_jobs(
+    finished: Experiment, tmp_path: Path
+) -> None:
+    weights = finished.folder / "results/models/second/weights/epoch-0001.safetensors"
+    config = {
+        **finished.config,
+        "patches": {},
+        "stages": {},
+        "models": {"second": {"weights": str(weights)}},
+        "figures": {},
+        "videos": {},
+    }
+    config["tables"] = {
+        "scores": {
+            "evaluation": "held-out",
+            "rows": [{"model": name, "label": name} for name in ("second", "linear")],
+        }
+    }
+    fresh = Experiment(tmp_path, config)
+    assert fresh.would_run(None, "evaluate") == {"fetch", "evaluate_model", "tabulate"}
+
+
+def test_a_stage_that_was_killed_leaves_nothing_stale(experiment: Experiment) -> None:
+    changed = experiment.changed("stages", "first", "seed", to=5)
+    printed = experiment.kill_when(
+        lambda text: "training first: epoch 0" in text, "all", config=changed
+    )
+    assert "training first: epoch 0" in printed
+    assert not (experiment.folder / "results/models/first").exists()
+    assert experiment.run("--unlock", config=changed).status == 0
+    assert experiment.would_run(changed) == TRAINING
+    before = (experiment.folder / "results/evaluations/held-out/second/scores.csv").read_text()
+    outcome = experiment.run("--rerun-incomplete", "all", config=changed)
+    assert outcome.status == 0, outcome.output
+    assert outcome.rules == TRAINING
+    after = (experiment.folder / "results/evaluations/held-out/second/scores.csv").read_text()
+    assert after != before
+    assert experiment.would_run(changed) == set()
+
+
+def test_new_sampling_reaches_the_tables(experiment: Experiment) -> None:
+    changed = experiment.changed("patches", "train", "seed", to=2)
+    manifest = experiment.folder / "results/models/second/manifest.json"
+    before = json.loads(manifest.read_text())["inputs"]
+    outcome = experiment.run("all", config=changed)
+    assert outcome.status == 0, outcome.output
+    assert "score" not in outcome.rules
+    assert json.loads(manifest.read_text())["inputs"] != before
+    assert experiment.would_run(changed) == set()

@@ -1,0 +1,284 @@
+"""The whole configuration: what `config.yaml` may hold, and whether its parts fit together.
+
+``make schema`` writes its JSON schema (``workflow/schemas/config.schema.json``) and the reference
+of all settings (``docs/settings.md``).
+"""
+
+import json
+import sys
+from collections.abc import Iterable
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import Field, StringConstraints, model_validator
+
+from model.settings import (
+    EvaluationSettings,
+    FigureSettings,
+    NetworkSettings,
+    StageSettings,
+    Start,
+    TableRow,
+    TableSettings,
+    VideoSettings,
+)
+from pipeline.settings import (
+    CutSettings,
+    DatasetSettings,
+    MotionSettings,
+    PatchSettings,
+    Settings,
+)
+
+# Names become names of files.
+Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
+
+LINEAR = "linear"
+
+
+class ModelSource(Settings):
+    """A trained network: the weights of a stage, or a file."""
+
+    stage: str | None = None
+    """Training stage that it comes from."""
+    epoch: int | None = Field(None, ge=1)
+    """Epoch of that stage; null: the last."""
+    weights: str | None = None
+    """A weights file instead, such as `python -m model import-weights` writes."""
+
+    @model_validator(mode="after")
+    def _one_source(self) -> Self:
+        if (self.stage is None) == (self.weights is None):
+            raise ValueError("a model needs either a stage or a weights file")
+        return self
+
+
+class EvaluationSet(EvaluationSettings):
+    """Triplets that models are measured on."""
+
+    dataset: str
+    """Name of the dataset that they come from."""
+
+
+class ExperimentTableRow(TableRow):
+    """One row of a table."""
+
+    model: str
+    """Name of the model, or `linear`."""
+
+
+class ExperimentTable(TableSettings):
+    """A table over the models measured on one evaluation set."""
+
+    evaluation: str
+    """Name of the evaluation set."""
+    rows: list[ExperimentTableRow]  # type: ignore[assignment]
+    """The models, in the order of the rows."""
+
+
+class ExperimentFigure(FigureSettings):
+    """A figure: losses of stages, predictions beside the truth, or one frame at two sizes."""
+
+    stages: list[str] = []
+    """Stages whose losses are drawn."""
+    evaluation: str | None = None
+    """Evaluation set whose kept pictures are shown beside the predictions of `models`."""
+    models: list[str] = []
+    """Models to show, or `linear`."""
+    resolutions: list[str] = []
+    """Evaluation sets with the same triplets at several resolutions, shown for one model."""
+
+
+class Video(VideoSettings):
+    """A video to write at a higher frame rate."""
+
+    dataset: str
+    """Name of the dataset that holds it."""
+    file: str
+    """The file inside the dataset's directory."""
+    model: str
+    """Name of the model, or `linear`."""
+    times: int = Field(2, ge=2, le=8, multiple_of=2)
+    """Frames to make of one: 2, 4 or 8."""
+
+
+class Experiment(Settings):
+    """An experiment: every stage of the graph, by name."""
+
+    results: str = "results/experiment"
+    """Folder that everything is written to."""
+    environment: Literal["cpu", "cuda"] = "cpu"
+    """Which conda environment the networks run in, with `snakemake --sdm conda`."""
+    archives: str = "data"
+    """Folder for what is downloaded; experiments may share it."""
+    datasets: dict[Name, DatasetSettings] = Field(min_length=1)
+    """Where frames come from."""
+    motion: MotionSettings = MotionSettings()
+    """Optical flow of all datasets that patches are taken from."""
+    cuts: CutSettings = CutSettings()
+    """Histogram distances of all datasets that patches are taken from."""
+    patches: dict[Name, PatchSettings] = {}
+    """Patch stores."""
+    stages: dict[Name, StageSettings] = {}
+    """Training stages; each is one job."""
+    models: dict[Name, ModelSource] = {}
+    """Networks that are evaluated."""
+    evaluations: dict[Name, EvaluationSet] = {}
+    """What they are evaluated on."""
+    tables: dict[Name, ExperimentTable] = {}
+    """Tables of scores."""
+    figures: dict[Name, ExperimentFigure] = {}
+    """Figures."""
+    videos: dict[Name, Video] = {}
+    """Videos at a higher frame rate."""
+
+    @model_validator(mode="after")
+    def _names_are_known(self) -> Self:
+        models = {*self.models, LINEAR}
+        for name, patches in self.patches.items():
+            _check(patches.datasets, self.datasets, f"patches.{name}.datasets")
+        for name, stage in self.stages.items():
+            for key in ("patches", "validation"):
+                _check([getattr(stage, key)], self.patches, f"stages.{name}.{key}")
+            if stage.start is not None:
+                place = f"stages.{name}.start"
+                _check([stage.start.stage], self.stages, f"{place}.stage")
+                self._check_epoch(stage.start.stage, stage.start.epoch, f"{place}.epoch")
+            self._check_descent(name)
+        for name, model in self.models.items():
+            if LINEAR in self.models:
+                raise ValueError(f"models.{LINEAR}: this name stands for linear interpolation")
+            if model.stage is not None:
+                _check([model.stage], self.stages, f"models.{name}.stage")
+                if model.epoch is not None:
+                    self._check_epoch(model.stage, model.epoch, f"models.{name}.epoch")
+        for name, evaluation in self.evaluations.items():
+            _check([evaluation.dataset], self.datasets, f"evaluations.{name}.dataset")
+        for name, table in self.tables.items():
+            _check([table.evaluation], self.evaluations, f"tables.{name}.evaluation")
+            _check([row.model for row in table.rows], models, f"tables.{name}.rows")
+        for name, figure in self.figures.items():
+            _check(figure.stages, self.stages, f"figures.{name}.stages")
+            _check(figure.models, models, f"figures.{name}.models")
+            sets = [*figure.resolutions, *filter(None, [figure.evaluation])]
+            _check(sets, self.evaluations, f"figures.{name}")
+            if not (figure.stages or sets):
+                raise ValueError(f"figures.{name}: needs stages, an evaluation or resolutions")
+            if sets and not figure.models:
+                raise ValueError(f"figures.{name}.models: name the models to show")
+        for name, video in self.videos.items():
+            _check([video.dataset], self.datasets, f"videos.{name}.dataset")
+            _check([video.model], models, f"videos.{name}.model")
+        return self
+
+    def _check_epoch(self, stage: str, epoch: int, place: str) -> None:
+        settings = self.stages[stage]
+        if epoch > settings.epochs:
+            raise ValueError(f"{place}: stage '{stage}' has {settings.epochs} epochs, not {epoch}")
+        if epoch % settings.save_every and epoch != settings.epochs:
+            raise ValueError(
+                f"{place}: stage '{stage}' saves every {settings.save_every} epochs, so there are "
+                f"no weights of epoch {epoch}"
+            )
+
+    def _check_descent(self, stage: str) -> None:
+        seen = [stage]
+        while (start := self.stages[seen[-1]].start) is not None:
+            _check([start.stage], self.stages, f"stages.{seen[-1]}.start.stage")
+            if start.stage in seen:
+                raise ValueError(f"stages: {' starts from '.join([*seen, start.stage])}")
+            seen.append(start.stage)
+
+    def model_epoch(self, name: str) -> int:
+        """Epoch of a model that comes from a stage."""
+        model = self.models[name]
+        return model.epoch or self.stages[str(model.stage)].epochs
+
+    def datasets_of_patches(self) -> list[str]:
+        """Datasets that patches are taken from, in the order of their declaration."""
+        used = {name for patches in self.patches.values() for name in patches.datasets}
+        return [name for name in self.datasets if name in used]
+
+
+def _check(names: Iterable[str], known: Iterable[str], place: str) -> None:
+    for name in names:
+        if name not in known:
+            raise ValueError(f"{place}: there is no '{name}'; there are: {', '.join(known)}")
+
+
+def schema() -> str:
+    """JSON schema of `Experiment`, as kept in ``workflow/schemas/config.schema.json``."""
+    return json.dumps(Experiment.model_json_schema(), indent=1) + "\n"
+
+
+SECTIONS: tuple[tuple[str, type[Settings]], ...] = (
+    ("The experiment", Experiment),
+    ("`datasets.NAME` (`pipeline fetch`)", DatasetSettings),
+    ("`motion` (`pipeline score`)", MotionSettings),
+    ("`cuts` (`pipeline cuts`)", CutSettings),
+    ("`patches.NAME` (`pipeline sample`)", PatchSettings),
+    ("`stages.NAME` (`model train`)", StageSettings),
+    ("`stages.NAME.network`", NetworkSettings),
+    ("`stages.NAME.start`", Start),
+    ("`models.NAME`", ModelSource),
+    ("`evaluations.NAME` (`model evaluate`)", EvaluationSet),
+    ("`tables.NAME` (`model tables`)", ExperimentTable),
+    ("`tables.NAME.rows`", ExperimentTableRow),
+    ("`figures.NAME` (`model figures`)", ExperimentFigure),
+    ("`videos.NAME` (`model interpolate`)", Video),
+)
+
+
+def reference() -> str:
+    """The reference of all settings in Markdown, as kept in ``docs/settings.md``."""
+    lines = [
+        "# Settings",
+        "",
+        "Every key of `config.yaml`, made from the settings classes by `make schema`. A command",
+        "takes the keys of its own section through `--settings`. An unknown key, a wrong type or a",
+        "value out of range stops before anything runs.",
+    ]
+    for title, section in SECTIONS:
+        lines += ["", f"## {title}", "", " ".join(str(section.__doc__).split()), ""]
+        lines += ["| key | type and range | default | meaning |", "|---|---|---|---|"]
+        for name, described in section.model_json_schema()["properties"].items():
+            field = section.model_fields[name]
+            default = "required" if field.is_required() else f"`{_default(described)}`"
+            meaning = " ".join(str(field.description).split()).replace("|", "\\|")
+            lines.append(f"| `{name}` | {_type(described)} | {default} | {meaning} |")
+    return "\n".join(lines) + "\n"
+
+
+def _default(described: dict[str, Any]) -> str:
+    value = described.get("default")
+    return "see its section" if isinstance(value, dict) and value else json.dumps(value)
+
+
+RANGES = {
+    "minimum": "≥",
+    "exclusiveMinimum": ">",
+    "maximum": "≤",
+    "exclusiveMaximum": "<",
+    "multipleOf": "multiple of",
+}
+
+
+def _type(described: dict[str, Any]) -> str:
+    """A JSON schema of one key in words."""
+    if "anyOf" in described:
+        return " or ".join(_type(choice) for choice in described["anyOf"])
+    if "enum" in described:
+        return ", ".join(f"`{choice}`" for choice in described["enum"])
+    if "$ref" in described:
+        return "a section"
+    if "prefixItems" in described:
+        return f"list of {len(described['prefixItems'])}: {_type(described['prefixItems'][0])}"
+    if described["type"] == "array":
+        return f"list of {_type(described['items'])}"
+    if described["type"] == "object":
+        return "sections by name"
+    ranges = [f"{sign} {described[key]:g}" for key, sign in RANGES.items() if key in described]
+    return " ".join([described["type"], ", ".join(ranges)]).strip()
+
+
+if __name__ == "__main__":
+    print({"schema": schema, "reference": reference}[sys.argv[1]](), end="")

@@ -1,0 +1,91 @@
+"""From videos to patch stores."""
+
+
+rule dataset:
+    input:
+        expand(PATCHES, patches=EXPERIMENT.patches),
+
+
+rule fetch:
+    input:
+        user_files,
+    output:
+        directory(FRAMES),
+    log:
+        f"{LOGS}/fetch/{{dataset}}.log",
+    benchmark:
+        f"{BENCHMARKS}/fetch/{{dataset}}.tsv"
+    conda:
+        "../../envs/data.yaml"
+    resources:
+        downloads=1,
+    params:
+        settings=lambda wildcards: as_json(EXPERIMENT.datasets[wildcards.dataset]),
+        archives=ARCHIVES,
+    shell:
+        "python -m pipeline fetch --out {output} --archives {params.archives:q}"
+        " --settings {params.settings:q} 2>&1 | tee {log}"
+
+
+rule score:
+    input:
+        frames=FRAMES,
+        code=source_files("pipeline/motion.py", "pipeline/optical_flow.py"),
+    output:
+        directory(MOTION),
+    log:
+        f"{LOGS}/score/{{dataset}}.log",
+    benchmark:
+        f"{BENCHMARKS}/score/{{dataset}}.tsv"
+    conda:
+        "../../envs/data.yaml"
+    threads: workflow.cores
+    params:
+        settings=as_json(EXPERIMENT.motion),
+    shell:
+        "python -m pipeline score {input.frames} --out {output} --workers {threads}"
+        " --settings {params.settings:q} 2>&1 | tee {log}"
+
+
+rule cuts:
+    input:
+        frames=FRAMES,
+        code=source_files("pipeline/cuts.py", "pipeline/jump_cuts.py"),
+    output:
+        directory(CUTS),
+    log:
+        f"{LOGS}/cuts/{{dataset}}.log",
+    benchmark:
+        f"{BENCHMARKS}/cuts/{{dataset}}.tsv"
+    conda:
+        "../../envs/data.yaml"
+    threads: workflow.cores
+    params:
+        settings=as_json(EXPERIMENT.cuts),
+    shell:
+        "python -m pipeline cuts {input.frames} --out {output} --workers {threads}"
+        " --settings {params.settings:q} 2>&1 | tee {log}"
+
+
+rule sample:
+    input:
+        frames=lambda wildcards: datasets_of(wildcards, FRAMES),
+        motion=lambda wildcards: datasets_of(wildcards, MOTION),
+        cuts=lambda wildcards: datasets_of(wildcards, CUTS),
+        code=source_files(
+            "pipeline/patches.py", "pipeline/sampling.py", "pipeline/patch_store.py"
+        ),
+    output:
+        directory(PATCHES),
+    log:
+        f"{LOGS}/sample/{{patches}}.log",
+    benchmark:
+        f"{BENCHMARKS}/sample/{{patches}}.tsv"
+    conda:
+        "../../envs/data.yaml"
+    threads: workflow.cores
+    params:
+        settings=lambda wildcards: as_json(EXPERIMENT.patches[wildcards.patches]),
+    shell:
+        "python -m pipeline sample {input.frames} --motion {input.motion} --cuts {input.cuts}"
+        " --out {output} --workers {threads} --settings {params.settings:q} 2>&1 | tee {log}"

@@ -1,0 +1,145 @@
+"""From networks to tables, figures and videos."""
+
+
+rule evaluate:
+    input:
+        expand(f"{TABLE}/table.md", table=EXPERIMENT.tables),
+        expand(FIGURE, figure=EXPERIMENT.figures),
+        expand(VIDEO, video=EXPERIMENT.videos),
+
+
+rule evaluate_model:
+    input:
+        frames=lambda wildcards: FRAMES.format(
+            dataset=EXPERIMENT.evaluations[wildcards.evaluation].dataset
+        ),
+        model=lambda wildcards: weights_input(wildcards.model),
+        code=source_files(
+            "model/evaluation.py",
+            "model/interpolation.py",
+            "model/metrics.py",
+            "model/network.py",
+        ),
+    output:
+        directory(EVALUATION),
+    log:
+        f"{LOGS}/evaluate/{{evaluation}}/{{model}}.log",
+    benchmark:
+        f"{BENCHMARKS}/evaluate/{{evaluation}}/{{model}}.tsv"
+    conda:
+        MODEL_ENVIRONMENT
+    threads: workflow.cores
+    resources:
+        gpu=1,
+    params:
+        settings=lambda wildcards: as_json(
+            EXPERIMENT.evaluations[wildcards.evaluation], "dataset"
+        ),
+        model=lambda wildcards: model_argument(wildcards.model),
+    shell:
+        "python -m model evaluate {input.frames} --model {params.model:q}"
+        " --label {wildcards.model:q} --out {output} --settings {params.settings:q}"
+        " 2>&1 | tee {log}"
+
+
+rule tabulate:
+    input:
+        evaluations=table_rows,
+        code=source_files("model/tables.py", "model/metrics.py"),
+    output:
+        markdown=f"{TABLE}/table.md",
+        csv=report(
+            f"{TABLE}/table.csv",
+            caption="../report/table.rst",
+            category="Tables",
+            labels={"table": "{table}"},
+        ),
+    log:
+        f"{LOGS}/tabulate/{{table}}.log",
+    benchmark:
+        f"{BENCHMARKS}/tabulate/{{table}}.tsv"
+    conda:
+        MODEL_ENVIRONMENT
+    params:
+        settings=table_settings,
+        out=lambda wildcards: TABLE.format(table=wildcards.table),
+    shell:
+        "python -m model tables {input.evaluations} --out {params.out:q}"
+        " --settings {params.settings:q} 2>&1 | tee {log}"
+
+
+rule draw:
+    input:
+        stages=figure_stages,
+        evaluations=figure_evaluations,
+        resolutions=figure_resolutions,
+        code=source_files("model/figures.py"),
+    output:
+        report(
+            directory(FIGURE),
+            patterns=["{picture}.png"],
+            caption="../report/figure.rst",
+            category="Figures",
+            labels={"figure": "{figure}", "picture": "{picture}"},
+        ),
+    log:
+        f"{LOGS}/draw/{{figure}}.log",
+    benchmark:
+        f"{BENCHMARKS}/draw/{{figure}}.tsv"
+    conda:
+        MODEL_ENVIRONMENT
+    params:
+        settings=lambda wildcards: as_json(
+            EXPERIMENT.figures[wildcards.figure],
+            "stages",
+            "evaluation",
+            "models",
+            "resolutions",
+        ),
+        training=lambda wildcards, input: option("training", input.stages),
+        evaluation=lambda wildcards, input: option("evaluation", input.evaluations),
+        resolutions=lambda wildcards, input: option("resolutions", input.resolutions),
+    shell:
+        "python -m model figures {params.training} {params.evaluation} {params.resolutions}"
+        " --out {output} --settings {params.settings:q} 2>&1 | tee {log}"
+
+
+rule double_frame_rate:
+    input:
+        frames=lambda wildcards: FRAMES.format(
+            dataset=EXPERIMENT.videos[wildcards.video].dataset
+        ),
+        model=lambda wildcards: weights_input(EXPERIMENT.videos[wildcards.video].model),
+        code=source_files(
+            "model/video.py",
+            "model/video_file.py",
+            "model/interpolation.py",
+            "model/network.py",
+        ),
+    output:
+        report(
+            VIDEO,
+            caption="../report/video.rst",
+            category="Videos",
+            labels={"video": "{video}"},
+        ),
+    log:
+        f"{LOGS}/double_frame_rate/{{video}}.log",
+    benchmark:
+        f"{BENCHMARKS}/double_frame_rate/{{video}}.tsv"
+    conda:
+        MODEL_ENVIRONMENT
+    threads: workflow.cores
+    resources:
+        gpu=1,
+    params:
+        settings=lambda wildcards: as_json(
+            EXPERIMENT.videos[wildcards.video], "dataset", "file", "model", "times"
+        ),
+        file=lambda wildcards: EXPERIMENT.videos[wildcards.video].file,
+        model=lambda wildcards: model_argument(EXPERIMENT.videos[wildcards.video].model),
+        times=lambda wildcards: EXPERIMENT.videos[wildcards.video].times,
+    shell:
+        "python -m model interpolate {input.frames}/{params.file:q} {output}"
+        " --model {params.model:q} --times {params.times} --settings {params.settings:q}"
+        " 2>&1 | tee {log}"

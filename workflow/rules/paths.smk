@@ -1,0 +1,158 @@
+"""Where things lie, and the settings of each."""
+
+import json
+from pathlib import Path
+
+from pipeline.errors import MidframeError
+from pipeline.frames import find_sequences
+from pipeline.settings import validate
+from snakemake.exceptions import WorkflowError
+from workflow.experiment import LINEAR, Experiment
+
+try:
+    EXPERIMENT = validate(Experiment, config, "configuration")
+except MidframeError as error:
+    raise WorkflowError(str(error)) from None
+
+RESULTS = EXPERIMENT.results
+ARCHIVES = EXPERIMENT.archives
+FRAMES = f"{RESULTS}/datasets/{{dataset}}"
+MOTION = f"{RESULTS}/motion/{{dataset}}"
+CUTS = f"{RESULTS}/cuts/{{dataset}}"
+PATCHES = f"{RESULTS}/patches/{{patches}}"
+INSPECTION = f"{RESULTS}/inspection/{{patches}}"
+MODEL = f"{RESULTS}/models/{{stage}}"
+EVALUATION = f"{RESULTS}/evaluations/{{evaluation}}/{{model}}"
+TABLE = f"{RESULTS}/tables/{{table}}"
+FIGURE = f"{RESULTS}/figures/{{figure}}"
+VIDEO = f"{RESULTS}/videos/{{video}}.mp4"
+VGG = f"{ARCHIVES}/vgg19-dcbb9e9d.pth"
+MODEL_ENVIRONMENT = f"../../envs/model-{EXPERIMENT.environment}.yaml"
+LOGS = f"{RESULTS}/logs"
+BENCHMARKS = f"{RESULTS}/benchmarks"
+
+
+wildcard_constraints:
+    dataset="[^/]+",
+    patches="[^/]+",
+    stage="[^/]+",
+    evaluation="[^/]+",
+    model="[^/]+",
+    table="[^/]+",
+    figure="[^/]+",
+    video="[^/]+",
+
+
+def source_files(*names):
+    """The code that decides what a stage computes; an edit (not a touch) runs the stage again."""
+    return [os.path.relpath(Path(workflow.basedir, name)) for name in names]
+
+
+def as_json(settings, *left_out):
+    """One stage's settings, as its command takes them and as Snakemake remembers them."""
+    return json.dumps(
+        settings.model_dump(mode="json", exclude=set(left_out)), sort_keys=True
+    )
+
+
+def weights(name):
+    """The weights of a model; of one that is trained, inside the directory of its stage."""
+    model = EXPERIMENT.models[name]
+    if model.stage is None:
+        return model.weights
+    epoch = EXPERIMENT.model_epoch(name)
+    return f"{MODEL.format(stage=model.stage)}/weights/epoch-{epoch:04d}.safetensors"
+
+
+def weights_input(name):
+    """What a job that uses a model waits for."""
+    if name == LINEAR:
+        return []
+    model = EXPERIMENT.models[name]
+    return model.weights if model.stage is None else MODEL.format(stage=model.stage)
+
+
+def model_argument(name):
+    """A model as the commands take it."""
+    return LINEAR if name == LINEAR else weights(name)
+
+
+def user_files(wildcards):
+    """The user's own files that a dataset is made of, so that a change in them is noticed."""
+    settings = EXPERIMENT.datasets[wildcards.dataset]
+    if settings.path is None:
+        return []
+    if settings.source != "folder":
+        return settings.path
+    try:
+        found = [path for _, path in find_sequences(Path(settings.path))]
+    except MidframeError as error:
+        raise WorkflowError(str(error)) from None
+    return [
+        str(file)
+        for path in found
+        for file in ([path] if path.is_file() else sorted(path.iterdir()))
+    ]
+
+
+def datasets_of(wildcards, place):
+    """Where the datasets of a patch set lie."""
+    return expand(place, dataset=EXPERIMENT.patches[wildcards.patches].datasets)
+
+
+def parent(wildcards):
+    """The directory of the stage whose weights a stage starts from."""
+    start = EXPERIMENT.stages[wildcards.stage].start
+    return [] if start is None else MODEL.format(stage=start.stage)
+
+
+def init_argument(wildcards, input):
+    start = EXPERIMENT.stages[wildcards.stage].start
+    if start is None:
+        return ""
+    return f"--init {input.parent}/weights/epoch-{start.epoch:04d}.safetensors"
+
+
+def needs_vgg(stage):
+    return EXPERIMENT.stages[stage].loss in ("vgg", "combined")
+
+
+def evaluation_directories(evaluation, models):
+    return expand(EVALUATION, evaluation=evaluation, model=models)
+
+
+def table_rows(wildcards):
+    table = EXPERIMENT.tables[wildcards.table]
+    return evaluation_directories(table.evaluation, [row.model for row in table.rows])
+
+
+def table_settings(wildcards):
+    table = EXPERIMENT.tables[wildcards.table].model_dump(
+        mode="json", exclude={"evaluation"}
+    )
+    for row in table["rows"]:
+        del row["model"]
+    return json.dumps(table, sort_keys=True)
+
+
+def figure_stages(wildcards):
+    return expand(MODEL, stage=EXPERIMENT.figures[wildcards.figure].stages)
+
+
+def figure_evaluations(wildcards):
+    figure = EXPERIMENT.figures[wildcards.figure]
+    return (
+        evaluation_directories(figure.evaluation, figure.models)
+        if figure.evaluation
+        else []
+    )
+
+
+def figure_resolutions(wildcards):
+    figure = EXPERIMENT.figures[wildcards.figure]
+    return evaluation_directories(figure.resolutions, figure.models[:1])
+
+
+def option(name, paths):
+    """An option of a command with the paths it takes; nothing where there are none."""
+    return f"--{name} {paths}" if paths else ""

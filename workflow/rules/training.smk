@@ -1,0 +1,60 @@
+"""From patch stores to networks."""
+
+
+rule train:
+    input:
+        expand(MODEL, stage=EXPERIMENT.stages),
+
+
+rule fetch_vgg:
+    output:
+        VGG,
+    log:
+        f"{LOGS}/fetch_vgg.log",
+    benchmark:
+        f"{BENCHMARKS}/fetch_vgg.tsv"
+    conda:
+        MODEL_ENVIRONMENT
+    resources:
+        downloads=1,
+    shell:
+        "python -m model fetch-vgg --out {output} 2>&1 | tee {log}"
+
+
+rule train_stage:
+    input:
+        patches=lambda wildcards: PATCHES.format(
+            patches=EXPERIMENT.stages[wildcards.stage].patches
+        ),
+        validation=lambda wildcards: PATCHES.format(
+            patches=EXPERIMENT.stages[wildcards.stage].validation
+        ),
+        parent=parent,
+        vgg=lambda wildcards: VGG if needs_vgg(wildcards.stage) else [],
+        code=source_files(
+            "model/training.py",
+            "model/network.py",
+            "model/losses.py",
+            "model/vgg.py",
+            "model/patches.py",
+        ),
+    output:
+        directory(MODEL),
+    log:
+        f"{LOGS}/train/{{stage}}.log",
+    benchmark:
+        f"{BENCHMARKS}/train/{{stage}}.tsv"
+    conda:
+        MODEL_ENVIRONMENT
+    threads: workflow.cores
+    resources:
+        gpu=1,
+    params:
+        settings=lambda wildcards: as_json(
+            EXPERIMENT.stages[wildcards.stage].training()
+        ),
+        init=init_argument,
+        vgg=lambda wildcards, input: f"--vgg {input.vgg}" if input.vgg else "",
+    shell:
+        "python -m model train {input.patches} --validation {input.validation} --out {output}"
+        " {params.init} {params.vgg} --settings {params.settings:q} 2>&1 | tee {log}"
