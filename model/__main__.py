@@ -7,6 +7,7 @@ import argparse
 import sys
 from pathlib import Path
 
+from model.settings import STATE_MINUTES
 from pipeline.command_line import output_argument, run, settings_argument
 from pipeline.progress import notice
 
@@ -33,9 +34,9 @@ def _train_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--state-minutes",
         type=float,
-        default=10.0,
+        default=STATE_MINUTES,
         metavar="M",
-        help="minutes between two states that a killed run can go on from (default: 10)",
+        help="minutes between two states that a killed run can go on from (default: %(default)g)",
     )
     settings_argument(parser, "the stage's settings")
     parser.set_defaults(command=_train)
@@ -168,6 +169,39 @@ def _figures(arguments: argparse.Namespace) -> None:
     )
 
 
+def _report_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--out", type=Path, required=True, metavar="FILE", help="the page to write, .html"
+    )
+    parser.add_argument("--title", default="Midframe", help="heading of the page")
+    for name, what in (
+        ("inspection", "directories that `python -m pipeline inspect` has written"),
+        ("training", "trained stages"),
+        ("evaluation", "evaluations"),
+        ("table", "tables"),
+        ("figures", "figures"),
+        ("video", "videos, which the page links to"),
+    ):
+        parser.add_argument(
+            f"--{name}", type=Path, nargs="+", default=[], metavar="PATH", help=what
+        )
+    parser.set_defaults(command=_report)
+
+
+def _report(arguments: argparse.Namespace) -> None:
+    from model.report import Parts, write_report
+
+    parts = Parts(
+        inspections=arguments.inspection,
+        trainings=arguments.training,
+        evaluations=arguments.evaluation,
+        tables=arguments.table,
+        figures=arguments.figures,
+        videos=arguments.video,
+    )
+    write_report(parts, arguments.out, arguments.title)
+
+
 def _interpolate_arguments(parser: argparse.ArgumentParser) -> None:
     parser.usage = (
         "python -m model interpolate [-h] --model WEIGHTS [--times 2|4|8] [--device D] "
@@ -257,6 +291,7 @@ def _parser() -> argparse.ArgumentParser:
     _evaluate_arguments(commands.add_parser("evaluate", help="measure a model on triplets"))
     _tables_arguments(commands.add_parser("tables", help="compare evaluations in a table"))
     _figures_arguments(commands.add_parser("figures", help="draw losses and predictions"))
+    _report_arguments(commands.add_parser("report", help="one page about an experiment"))
     _interpolate_arguments(
         commands.add_parser("interpolate", help="raise a video's frame rate, or join two images")
     )

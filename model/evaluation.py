@@ -7,7 +7,9 @@ with the number of images.
 
 import csv
 import fnmatch
+import glob
 import math
+import shutil
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -21,10 +23,20 @@ from model.interpolation import LINEAR, Predictor, load_predictor
 from model.metrics import PROTOCOLS, quantise
 from model.settings import EvaluationSettings
 from model.triplets import Triplet, choose_triplets, digest_sources, prepare, read_triplets
+from pipeline.errors import MidframeError
 from pipeline.frames import Frame
 from pipeline.jump_cuts import histogram_distance
 from pipeline.progress import notice, progress
-from pipeline.provenance import MANIFEST, publish, read_manifest, write_manifest
+from pipeline.provenance import (
+    MANIFEST,
+    check_replaceable,
+    digest,
+    input_digest,
+    package_versions,
+    publish,
+    read_manifest,
+    write_manifest,
+)
 
 KIND = "evaluation"
 FORMAT_VERSION = 1
@@ -42,6 +54,8 @@ def evaluate(
 ) -> None:
     """Score a model on the triplets of a dataset and publish an evaluation directory.
 
+    Interrupted, the same call goes on after the last triplet that was scored.
+
     Parameters
     ----------
     frames : a dataset directory, or any folder of videos and folders of images.
@@ -57,29 +71,45 @@ def evaluate(
         if frames, weights or output cannot be used, or no triplet is left.
     """
     label = label or (model if model == LINEAR else Path(model).stem)
+    check_replaceable(out)
     triplets = choose_triplets(frames, settings)
-    with publish(out) as partial:
-        predictor = load_predictor(model, device)
-        with (partial / SCORES).open("w", newline="", encoding="utf-8") as file:
-            table = csv.writer(file, lineterminator="\n")
-            table.writerow(_columns())
-            steps = _score(triplets, predictor, settings, partial / PICTURES)
-            for row in progress(steps, len(triplets), f"evaluate {label}", "triplets"):
-                table.writerow(row)
-        scores = pd.read_csv(partial / SCORES)
-        inputs = {} if model == LINEAR else {"weights": Path(model)}
-        content: dict[str, Any] = {}
-        if (frames / MANIFEST).is_file():
-            inputs["frames"] = frames
+    predictor = load_predictor(model, device)
+    inputs = {} if model == LINEAR else {"weights": Path(model)}
+    content: dict[str, Any] = {"model": label}
+    if (frames / MANIFEST).is_file():
+        inputs["frames"] = frames
+    else:
+        content["sequences"] = digest_sources(triplets)
+    unfinished = _unfinished(
+        out,
+        {
+            "settings": settings.model_dump(mode="json"),
+            "inputs": {name: input_digest(path) for name, path in inputs.items()},
+            "packages": package_versions(),
+            **content,
+        },
+    )
+    done = _rows_done(unfinished / SCORES)
+    with (unfinished / SCORES).open("a", newline="", encoding="utf-8") as file:
+        table = csv.writer(file, lineterminator="\n")
+        if done:
+            notice(f"evaluate {label}: going on after {done} of {len(triplets)} triplets")
         else:
-            content["sequences"] = digest_sources(triplets)
+            table.writerow(_columns())
+        left = triplets[done:]
+        steps = _score(left, predictor, settings, unfinished / PICTURES)
+        for row in progress(steps, len(left), f"evaluate {label}", "triplets"):
+            table.writerow(row)
+            file.flush()
+    scores = pd.read_csv(unfinished / SCORES, dtype={"sequence": str})
+    with publish(out) as partial:
+        shutil.copytree(unfinished, partial, dirs_exist_ok=True)
         write_manifest(
             partial,
             KIND,
             FORMAT_VERSION,
             settings,
             inputs,
-            model=label,
             images=len(scores),
             images_with_cut=int(scores["cut"].sum()),
             protocols={name: str(protocol) for name, protocol in PROTOCOLS.items()},
@@ -89,11 +119,39 @@ def evaluate(
             },
             **content,
         )
+    for directory in out.parent.glob(f".{glob.escape(out.name)}.unfinished-*"):
+        shutil.rmtree(directory)
     standard = mean_interval(scores["standard_psnr"].to_numpy())
     notice(
         f"{label}: {len(scores)} triplets, {int(scores['cut'].sum())} with a cut, "
         f"standard PSNR {standard.mean:.2f} dB ({standard.low:.2f} to {standard.high:.2f})"
     )
+
+
+def _unfinished(out: Path, identity: Mapping[str, Any]) -> Path:
+    """The folder beside ``out`` that holds this evaluation until it is published.
+
+    Its name holds a digest of all that the scores depend on, so an interrupted evaluation is
+    taken up again by the same one only.
+    """
+    folder = out.with_name(f".{out.name}.unfinished-{digest(identity)[:16]}")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise MidframeError(
+            f"{out}: cannot write here ({error.strerror}); choose another output folder"
+        ) from None
+    return folder
+
+
+def _rows_done(path: Path) -> int:
+    """Rows that an interrupted evaluation has written whole; what is cut short is cut off."""
+    if not path.is_file():
+        return 0
+    lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
+    whole = [line for line in lines if line.endswith("\n")]
+    path.write_text("".join(whole), encoding="utf-8")
+    return max(len(whole) - 1, 0)
 
 
 def _columns() -> list[str]:

@@ -10,7 +10,6 @@ from typing import Any
 
 import matplotlib
 import numpy as np
-import pandas as pd
 from cycler import cycler
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -20,16 +19,14 @@ from numpy.typing import NDArray
 
 from model.evaluation import Evaluation, open_evaluation, picture_path
 from model.interpolation import read_image
+from model.loss_curve import PAGE_WIDTH, PROTOCOL, loss_curve, read_stage
 from model.settings import FigureSettings
 from pipeline.errors import MidframeError
 from pipeline.frames import Frame
-from pipeline.provenance import publish, read_manifest, write_manifest
+from pipeline.provenance import publish, write_manifest
 
 KIND = "figures"
 FORMAT_VERSION = 1
-TRAINING_FORMAT_VERSION = 1
-PAGE_WIDTH = 7.0  # inches
-PROTOCOL = "standard"
 STYLE: Any = {
     "font.family": "DejaVu Sans",
     "font.size": 8,
@@ -104,85 +101,6 @@ def make_figures(
 def _save(figure: Figure, path: Path, settings: FigureSettings) -> None:
     figure.savefig(path.with_suffix(".png"), dpi=settings.dpi, metadata={"Software": None})
     figure.savefig(path.with_suffix(".svg"), dpi=settings.dpi, metadata={"Date": None})
-
-
-@dataclass(frozen=True)
-class TrainedStage:
-    """What a training stage left behind.
-
-    Attributes
-    ----------
-    name : of its directory.
-    metrics : ``metrics.csv``: one row an epoch; epoch 0 is before training.
-    epochs_before : epochs of the stages it started from.
-    linear_psnr : validation PSNR of linear interpolation in dB.
-    """
-
-    name: str
-    metrics: pd.DataFrame
-    epochs_before: int
-    linear_psnr: float
-
-
-def read_stage(directory: Path) -> TrainedStage:
-    """Read the metrics of a trained stage.
-
-    Raises
-    ------
-    MidframeError
-        if the directory is no finished training stage.
-    """
-    from model.checkpoints import read_description
-
-    manifest = read_manifest(directory, "model", TRAINING_FORMAT_VERSION)
-    weights = sorted((directory / "weights").glob("*.safetensors"))
-    if not weights:
-        raise MidframeError(f"{directory}: holds no weights, so it is no whole training stage")
-    before = 0
-    ancestor = read_description(weights[0]).provenance.get("parent")
-    while ancestor:
-        before += int(ancestor.get("epoch", 0))
-        ancestor = ancestor.get("parent")
-    return TrainedStage(
-        directory.resolve().name,
-        pd.read_csv(directory / "metrics.csv"),
-        before,
-        float(manifest["linear_interpolation"]["psnr"]),
-    )
-
-
-def loss_curve(stages: Sequence[TrainedStage]) -> Figure:
-    """Validation L1 and PSNR over the epochs, a line a stage, beside linear interpolation.
-
-    A stage that started from an epoch of another goes on counting from there.
-    """
-    figure = Figure(figsize=(PAGE_WIDTH, 2.8), layout="constrained")
-    loss, psnr = figure.subplots(1, 2)
-    for stage in stages:
-        epochs = stage.metrics["epoch"] + stage.epochs_before
-        marker = "o" if len(epochs) <= 15 else None
-        for axes, column in ((loss, "validation_l1"), (psnr, "validation_psnr")):
-            axes.plot(epochs, stage.metrics[column], marker=marker, markersize=3, label=stage.name)
-    for value in sorted({stage.linear_psnr for stage in stages}):
-        psnr.axhline(value, color="0.4", linewidth=1, linestyle="--")
-        psnr.annotate(
-            "linear interpolation",
-            (0.99, value),
-            xycoords=("axes fraction", "data"),
-            xytext=(0, 2),
-            textcoords="offset points",
-            ha="right",
-            color="0.3",
-            fontsize=7,
-        )
-    loss.set_ylabel("validation L1 (of 1)")
-    psnr.set_ylabel(f"validation PSNR in dB (`{PROTOCOL}`)".replace("`", ""))
-    for axes in (loss, psnr):
-        axes.set_xlabel("epoch")
-        axes.xaxis.get_major_locator().set_params(integer=True)
-        axes.margins(x=0.03, y=0.08)
-    figure.legend(*loss.get_legend_handles_labels(), loc="outside upper center", ncols=4)
-    return figure
 
 
 def _kept(evaluations: Sequence[Evaluation], asked: Sequence[str]) -> list[tuple[str, int]]:

@@ -17,6 +17,7 @@ ENCODER_CHANNELS = (6, 32, 64, 128, 256, 512, 512)
 DECODER_CHANNELS = (512, 256, 128, 64)
 HEADS = ("vertical_first", "horizontal_first", "vertical_third", "horizontal_third")
 SIZE_MULTIPLE = 32  # five poolings halve the size five times
+DIFFERENCE_GAIN = 6.0  # about the ratio of brightness to the differences within and between frames
 
 
 class SepConv(nn.Module):
@@ -68,15 +69,28 @@ class SepConv(nn.Module):
             if isinstance(layer, nn.Conv2d):
                 nn.init.orthogonal_(layer.weight, nn.init.calculate_gain("relu"))
         if self.settings.initialisation == "linear":
-            for head in self.heads.values():
-                last = head.get_submodule("7")
-                assert isinstance(last, nn.Conv2d)
-                assert last.bias is not None
-                nn.init.zeros_(last.weight)
-                nn.init.zeros_(last.bias)
-                with torch.no_grad():
-                    # Vertical times horizontal: each frame counts one half.
-                    last.bias[self.settings.kernel_length // 2] = math.sqrt(0.5)
+            self._start_at_linear()
+
+    @torch.no_grad()
+    def _start_at_linear(self) -> None:
+        """Let the output be the mean of the frames, and the features start with what moves."""
+        convolutions = [layer for layer in self.modules() if isinstance(layer, nn.Conv2d)]
+        for layer in convolutions:
+            nn.init.zeros_(_bias(layer))
+        for head in self.heads.values():
+            last = head.get_submodule("7")
+            assert isinstance(last, nn.Conv2d)
+            nn.init.zeros_(last.weight)
+            # Vertical times horizontal: each frame counts one half.
+            _bias(last)[self.settings.kernel_length // 2] = math.sqrt(0.5)
+        # Brightness would drown the small differences between two frames, which tell the motion.
+        # So the first convolution sees the difference of the frames, and of their sum only what
+        # varies in space, both enlarged to the size that brightness would have.
+        first = convolutions[0].weight
+        total, difference = first.clone().chunk(2, dim=1)
+        total = total - total.mean(dim=(2, 3), keepdim=True)
+        frames = torch.cat([total + difference, total - difference], dim=1)
+        first.copy_(DIFFERENCE_GAIN * math.sqrt(0.5) * frames)
 
     def forward(self, first: Tensor, third: Tensor) -> Tensor:
         """Predict the frame in the middle.
@@ -133,6 +147,11 @@ class SepConv(nn.Module):
         for module, upsample in zip(self.decoder, self.upsample[1:], strict=True):
             features = upsample(module(features)) + skips.pop()
         return [self.heads[name](features) for name in HEADS]
+
+
+def _bias(layer: nn.Conv2d) -> Tensor:
+    assert layer.bias is not None
+    return layer.bias
 
 
 def _module(inputs: int, outputs: int, order: str) -> nn.Sequential:

@@ -80,7 +80,11 @@ class Progress:
     def publish(self, partial: Path) -> None:
         """Put the results into ``partial``, leaving them here too, should that be interrupted."""
         shutil.copytree(
-            self.directory / "results", partial, dirs_exist_ok=True, copy_function=_link_or_copy
+            self.directory / "results",
+            partial,
+            dirs_exist_ok=True,
+            copy_function=_link_or_copy,
+            ignore=shutil.ignore_patterns(".*"),  # what a killed run had half written
         )
 
     def remove(self) -> None:

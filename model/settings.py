@@ -9,6 +9,8 @@ from pydantic import Field, model_validator
 
 from pipeline.settings import Settings
 
+STATE_MINUTES = 10.0  # between two states of a training; no setting, as it changes no result
+
 LossName = Literal["l1", "l2", "ssim", "vgg", "combined"]
 
 
@@ -24,7 +26,8 @@ class NetworkSettings(Settings):
     or the last (Kartasev)."""
     initialisation: Literal["orthogonal", "linear"] = "orthogonal"
     """`orthogonal`: as Kartasev's, with the gain of ReLU. `linear`: the same, except that the
-    untrained network is exactly the mean of the two frames; for demonstrations."""
+    untrained network is exactly the mean of the two frames, biases are zero, and the first layer
+    starts with the differences between and within the frames; for demonstrations."""
     normalise: bool = False
     """Divide the output by the sum of its kernels, so that brightness is kept; for
     demonstrations, the published networks do not."""

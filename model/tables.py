@@ -3,12 +3,10 @@
 import csv
 import io
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-
-from model.bootstrap import Estimate, mean_interval, paired_interval
+from model.bootstrap import Estimate
+from model.comparison import METRICS, SAME, Cell, compare, verdict
 from model.evaluation import Evaluation, open_evaluation
 from model.metrics import PROTOCOLS
 from model.published import TABLES, PublishedScore, PublishedTable
@@ -18,33 +16,8 @@ from pipeline.provenance import publish, write_manifest
 
 KIND = "table"
 FORMAT_VERSION = 1
-METRICS = ("psnr", "ssim")
 DECIMALS = {"psnr": 2, "ssim": 4}
 UNITS = {"psnr": " dB", "ssim": ""}
-
-
-@dataclass(frozen=True)
-class Cell:
-    """One model under one protocol and metric, over one choice of images.
-
-    Attributes
-    ----------
-    label, protocol, metric : what was measured.
-    cuts : whether triplets that hold a jump cut count.
-    score : mean over the images.
-    to_baseline, to_best : mean of the differences image by image, to the baseline and to the row
-        with the highest mean; ``None`` for that row itself.
-    published : the paper's number, where it reports one for this row under this protocol.
-    """
-
-    label: str
-    protocol: str
-    metric: str
-    cuts: bool
-    score: Estimate
-    to_baseline: Estimate | None
-    to_best: Estimate | None
-    published: float | None
 
 
 def make_table(evaluations: Sequence[Path], settings: TableSettings, out: Path) -> None:
@@ -131,61 +104,6 @@ def _check_alike(evaluations: Sequence[Evaluation]) -> None:
             )
 
 
-def compare(
-    evaluations: dict[str, Evaluation],
-    published: dict[str, PublishedScore],
-    settings: TableSettings,
-) -> list[Cell]:
-    """All numbers of a table: for each choice of images, protocol, metric and model, in order."""
-    scores = {label: evaluation.scores for label, evaluation in evaluations.items()}
-    any_scores = next(iter(scores.values()))
-    # Without flagged triplets both choices are the same images.
-    choices = [False, True] if any_scores["cut"].any() else [False]
-    cells = []
-    for cuts in choices:
-        kept = np.ones(len(any_scores), bool) if cuts else any_scores["cut"].to_numpy() == 0
-        for protocol in settings.protocols:
-            for metric in METRICS:
-                values = {
-                    label: table[f"{protocol}_{metric}"].to_numpy()[kept]
-                    for label, table in scores.items()
-                }
-                cells += _column(values, protocol, metric, cuts, published, settings)
-    return cells
-
-
-def _column(
-    values: dict[str, np.ndarray],
-    protocol: str,
-    metric: str,
-    cuts: bool,
-    published: dict[str, PublishedScore],
-    settings: TableSettings,
-) -> list[Cell]:
-    draws = (settings.resamples, settings.seed)
-    scores = {label: mean_interval(column, *draws) for label, column in values.items()}
-    means = {label: score.mean for label, score in scores.items() if score.count}
-    best = max(means, key=lambda label: means[label]) if means else settings.baseline
-    table = TABLES[settings.published] if settings.published else None
-    return [
-        Cell(
-            label,
-            protocol,
-            metric,
-            cuts,
-            scores[label],
-            None
-            if label == settings.baseline
-            else paired_interval(column, values[settings.baseline], *draws),
-            None if label == best else paired_interval(column, values[best], *draws),
-            getattr(published[label], metric)
-            if table and protocol == table.protocol and label in published
-            else None,
-        )
-        for label, column in values.items()
-    ]
-
-
 def to_csv(cells: Iterable[Cell]) -> str:
     """One line a cell; the 95 % intervals beside the means."""
     text = io.StringIO()
@@ -236,14 +154,15 @@ def to_markdown(
         if cut_count:
             heading = "All triplets, those with a jump cut too" if cuts else "Without jump cuts"
             lines += [f"### {heading}", ""]
-        lines += _means(chosen) + [""]
-        for protocol in settings.protocols:
-            lines += _differences(chosen, protocol, settings.baseline) + [""]
+        lines += _scores(chosen, settings.baseline) + [""]
     if published is not None and any(cell.published is not None for cell in cells):
         lines += _beside(cells, published) + [""]
-    lines += ["Means with 95 % bootstrap intervals over the images. Differences are means over"]
-    lines += ["the images of one model's score minus the other's, image by image; where the"]
-    lines += ["interval holds 0, the two cannot be told apart. The protocols:", ""]
+    lines += [
+        "Means with 95 % bootstrap intervals over the images; bold: the best mean; †: cannot be",
+        "told apart from it. Differences are taken image by image; where the interval of their",
+        "mean holds 0, two models cannot be told apart. The protocols:",
+        "",
+    ]
     lines += [f"- {PROTOCOLS[name]}" for name in settings.protocols]
     left_out = max(cell.score.left_out for cell in cells)
     if left_out:
@@ -257,55 +176,42 @@ def to_markdown(
 
 def _what(evaluation: Evaluation, cut_count: int) -> str:
     settings, scores = evaluation.settings, evaluation.scores
-    text = f"{len(scores)} triplets of {scores['sequence'].nunique()} sequences"
+    sequences = scores["sequence"].nunique()
+    text = f"{len(scores)} triplets of {sequences} sequence{'s' if sequences > 1 else ''}"
     if settings.size:
         text += f", scaled to {settings.size[0]}x{settings.size[1]} ({settings.scaler})"
     if settings.crop:
         text += f", centre {settings.crop}x{settings.crop}"
-    return f"{text}; {cut_count} hold a jump cut."
+    return f"{text}; with a jump cut: {cut_count}."
 
 
-def _means(cells: Sequence[Cell]) -> list[str]:
-    columns = list(dict.fromkeys((cell.protocol, cell.metric) for cell in cells))
-    head = ["Model", *(f"{metric.upper()}{UNITS[metric]}, `{name}`" for name, metric in columns)]
-    found = {(cell.label, cell.protocol, cell.metric): cell for cell in cells}
-    body = []
-    for label in dict.fromkeys(cell.label for cell in cells):
-        row = [label]
-        for name, metric in columns:
-            cell = found[label, name, metric]
-            text = _interval(cell.score, metric)
-            row.append(f"**{text}**" if cell.to_best is None else text)
-        body.append(row)
-    return _rows(head, body)
-
-
-def _differences(cells: Sequence[Cell], protocol: str, baseline: str) -> list[str]:
-    head = ["Model"]
+def _scores(cells: Sequence[Cell], baseline: str) -> list[str]:
+    head = ["Protocol", "Model"]
     for metric in METRICS:
-        head += [f"{metric.upper()}{UNITS[metric]} − {baseline}, `{protocol}`", "Verdict"]
-        head += [f"{metric.upper()} − best, `{protocol}`"]
-    found = {(c.label, c.metric): c for c in cells if c.protocol == protocol}
+        head += [f"{metric.upper()}{UNITS[metric]}", f"minus {baseline}"]
+    found = {(cell.protocol, cell.label, cell.metric): cell for cell in cells}
     body = []
-    for label in dict.fromkeys(cell.label for cell in cells):
-        row = [label]
+    for protocol, label in dict.fromkeys((cell.protocol, cell.label) for cell in cells):
+        row = [f"`{protocol}`", label]
         for metric in METRICS:
-            cell = found[label, metric]
-            row += [_signed(cell.to_baseline, metric), verdict(cell.to_baseline)]
-            row += ["best" if cell.to_best is None else _signed(cell.to_best, metric)]
+            cell = found[protocol, label, metric]
+            row += [_marked(cell), _difference(cell)]
         body.append(row)
     return _rows(head, body)
 
 
-def verdict(difference: Estimate | None) -> str:
-    """What a paired difference says: better, worse, or that the two cannot be told apart."""
-    if difference is None or not difference.count:
+def _marked(cell: Cell) -> str:
+    """The mean, bold where it is the best, with a dagger where it cannot be told from the best."""
+    text = _interval(cell.score, cell.metric)
+    if cell.to_best is None:
+        return f"**{text}**"
+    return f"{text} †" if verdict(cell.to_best) == SAME else text
+
+
+def _difference(cell: Cell) -> str:
+    if cell.to_baseline is None or not cell.to_baseline.count:
         return "–"
-    if difference.low > 0:
-        return "better"
-    if difference.high < 0:
-        return "worse"
-    return "cannot be told apart"
+    return f"{_signed(cell.to_baseline, cell.metric)}, {verdict(cell.to_baseline)}"
 
 
 def _beside(cells: Sequence[Cell], published: PublishedTable) -> list[str]:
@@ -337,9 +243,7 @@ def _interval(estimate: Estimate, metric: str) -> str:
     return f"{estimate.mean:.{digits}f} ({estimate.low:.{digits}f} to {estimate.high:.{digits}f})"
 
 
-def _signed(estimate: Estimate | None, metric: str) -> str:
-    if estimate is None or not estimate.count:
-        return "–"
+def _signed(estimate: Estimate, metric: str) -> str:
     digits = DECIMALS[metric]
     return (
         f"{estimate.mean:+.{digits}f} ({estimate.low:+.{digits}f} to {estimate.high:+.{digits}f})"
@@ -347,5 +251,5 @@ def _signed(estimate: Estimate | None, metric: str) -> str:
 
 
 def _rows(head: Sequence[str], body: Iterable[Sequence[str]]) -> list[str]:
-    align = ["---", *("---:" for _ in head[1:])]
+    align = ["---"] * len(head)
     return ["| " + " | ".join(row) + " |" for row in [head, align, *body]]

@@ -13,7 +13,8 @@ import numpy as np
 from model.interpolation import Predictor, complete_or_nothing
 from model.metrics import quantise
 from model.settings import VideoSettings
-from model.video_file import CONTAINERS, VideoSource, VideoTarget, to_rgb
+from model.video_file import VideoSource, to_rgb
+from model.video_writer import CONTAINERS, VideoTarget
 from pipeline.errors import MidframeError
 from pipeline.frames import Frame
 from pipeline.jump_cuts import histogram_distance

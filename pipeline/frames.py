@@ -296,7 +296,8 @@ def _read_video(path: Path, start: int = 0, stop: int | None = None) -> Iterator
                 if index >= start:
                     if stop is not None and index >= stop:
                         return
-                    yield frame.to_ndarray(format="rgb24", interpolation=COLOUR_CONVERSION)
+                    picture = frame.to_ndarray(format="rgb24", interpolation=COLOUR_CONVERSION)
+                    yield np.asarray(picture, np.uint8)
                 index += 1
     except (av.error.FFmpegError, OSError) as error:
         reason = _reason(error, path)

@@ -140,7 +140,7 @@ def _motion_histogram(store: PatchStore) -> str:
     with matplotlib.rc_context({"svg.hashsalt": "midframe"}):
         figure = Figure(figsize=(7, 2.6), layout="constrained")
         axes = figure.subplots()
-        edges = np.histogram_bin_edges(known["motion"], bins=40) if len(known) else 40
+        edges = np.histogram_bin_edges(known["motion"], bins=40).tolist()
         axes.hist(known["motion"], bins=edges, color="#c8d3df", label="tried")
         axes.hist(taken, bins=edges, color="#2b6ca3", label="taken")
         axes.set_xlabel("motion of the window (pixels)")

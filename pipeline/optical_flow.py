@@ -42,11 +42,11 @@ def compute_flow(
         raise ValueError(f"frames differ in size: {first.shape} and {third.shape}")
     # OpenCV's own threads would compete with the worker processes.
     cv2.setNumThreads(1)
-    flow: Flow = cv2.optflow.calcOpticalFlowSF(
+    flow = cv2.optflow.calcOpticalFlowSF(
         np.ascontiguousarray(first[..., ::-1]),
         np.ascontiguousarray(third[..., ::-1]),
         layers,
         averaging_block_size,
         max_flow,
     )
-    return flow
+    return np.asarray(flow, np.float32)

@@ -9,6 +9,7 @@ magnitude faster at random reads; zarr-python and xarray read the same files.
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -26,7 +27,7 @@ STORE = "patches.zarr"
 CANDIDATES = "candidates.parquet"
 
 # Coordinate: type on disk, attributes. In the order in which `PatchStore.table` shows them.
-COORDINATES: dict[str, tuple[type, dict[str, str]]] = {
+COORDINATES: dict[str, tuple[type, dict[str, Any]]] = {
     "sequence": (str, {"long_name": "sequence the patch was cut from"}),
     "first_frame": (np.int64, {"long_name": "index of the triplet's first frame"}),
     "top": (np.int64, {"long_name": "first row of the patch", "units": "pixel"}),
@@ -152,7 +153,7 @@ class PatchStore:
     def table(self) -> pd.DataFrame:
         """Coordinates of the samples: one row a sample, the columns of `COORDINATES`."""
         group = zarr.open_group(self.path / STORE, mode="r")
-        columns = {}
+        columns: dict[str, NDArray[Any]] = {}
         for name, (dtype, _) in COORDINATES.items():
             values = np.asarray(group[name][:])  # type: ignore[index]
             columns[name] = values.astype(object if dtype is str else dtype)

@@ -55,8 +55,16 @@ class ModelSource(Settings):
 class EvaluationSet(EvaluationSettings):
     """Triplets that models are measured on."""
 
-    dataset: str
+    dataset: str | None = None
     """Name of the dataset that they come from."""
+    folder: str | None = None
+    """The folder of a published benchmark instead, in the `layout` of that benchmark."""
+
+    @model_validator(mode="after")
+    def _one_place(self) -> Self:
+        if (self.dataset is None) == (self.folder is None):
+            raise ValueError("an evaluation needs either a dataset or a folder")
+        return self
 
 
 class ExperimentTableRow(TableRow):
@@ -97,8 +105,8 @@ class Video(VideoSettings):
     """The file inside the dataset's directory."""
     model: str
     """Name of the model, or `linear`."""
-    times: int = Field(2, ge=2, le=8, multiple_of=2)
-    """Frames to make of one: 2, 4 or 8."""
+    times: Literal[2, 4, 8] = 2
+    """Frames to make of one."""
 
 
 class Experiment(Settings):
@@ -152,7 +160,8 @@ class Experiment(Settings):
                 if model.epoch is not None:
                     self._check_epoch(model.stage, model.epoch, f"models.{name}.epoch")
         for name, evaluation in self.evaluations.items():
-            _check([evaluation.dataset], self.datasets, f"evaluations.{name}.dataset")
+            if evaluation.dataset is not None:
+                _check([evaluation.dataset], self.datasets, f"evaluations.{name}.dataset")
         for name, table in self.tables.items():
             _check([table.evaluation], self.evaluations, f"tables.{name}.evaluation")
             _check([row.model for row in table.rows], models, f"tables.{name}.rows")
@@ -258,7 +267,6 @@ RANGES = {
     "exclusiveMinimum": ">",
     "maximum": "≤",
     "exclusiveMaximum": "<",
-    "multipleOf": "multiple of",
 }
 
 

@@ -43,18 +43,19 @@ def bikes() -> NDArray[np.uint8]:
 def write_patches(bikes: NDArray[np.uint8]) -> PatchWriter:
     """A function that publishes a patch set of bikes.
 
-    Its parameters: the directory, the first frames of the triplets, patches of each triplet, the
-    size of a patch in pixels.
+    Its parameters: the directory; the patches, each the first frame of its triplet (its place is
+    drawn then) or the first frame, top and left; the size of a patch in pixels.
     """
 
     def write(
-        out: Path, first_frames: Iterable[int], each: int = 1, size: int = 40, seed: int = 0
+        out: Path, patches: Iterable[int | tuple[int, int, int]], size: int = 40, seed: int = 0
     ) -> Path:
         stream = np.random.default_rng(seed)
         places = [
-            (first, int(stream.integers(272 - size)), int(stream.integers(640 - size)))
-            for first in first_frames
-            for _ in range(each)
+            patch
+            if isinstance(patch, tuple)
+            else (patch, int(stream.integers(272 - size)), int(stream.integers(640 - size)))
+            for patch in patches
         ]
         triplets = [bikes[f : f + 3, y : y + size, x : x + size] for f, y, x in places]
         return publish_patches(out, np.stack(triplets), places)

@@ -4,17 +4,20 @@ import csv
 from pathlib import Path
 from typing import Any
 
-import av
 import numpy as np
 import pytest
 from PIL import Image
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
+from model import evaluation
 from model.evaluation import evaluate, open_evaluation
+from model.interpolation import linear
 from model.metrics import PROTOCOLS
 from model.settings import EvaluationSettings
 from pipeline.errors import MidframeError
+from pipeline.frames import open_frames
 from pipeline.provenance import read_manifest
+from tests.conftest import directory_bytes
 
 
 def settings(**values: Any) -> EvaluationSettings:
@@ -30,10 +33,8 @@ def test_linear_interpolation_scores_what_ten_lines_of_numpy_and_scikit_image_gi
     clips: Path, tmp_path: Path
 ) -> None:
     evaluate(clips / "carphone_pristine.mp4", "linear", settings(stride=30), tmp_path / "out")
-    with av.open(clips / "carphone_pristine.mp4") as container:
-        frames = [
-            frame.to_ndarray(format="rgb24").astype(int) for frame in container.decode(video=0)
-        ]
+    (sequence,) = open_frames(clips / "carphone_pristine.mp4")
+    frames = [frame.astype(int) for frame in sequence.read()]
     found = rows(tmp_path / "out")
     assert [int(row["first_frame"]) for row in found] == [0, 30, 60, 90]
     for row in found:
@@ -51,10 +52,7 @@ def test_linear_interpolation_scores_what_ten_lines_of_numpy_and_scikit_image_gi
 def test_the_same_evaluation_gives_the_same_bytes(small_frames: Path, tmp_path: Path) -> None:
     for name in ("one", "two"):
         evaluate(small_frames, "linear", settings(pictures=["ride:0"]), tmp_path / name)
-    one, two = (
-        {p.relative_to(tmp_path / name): p.read_bytes() for p in (tmp_path / name).rglob("*.*")}
-        for name in ("one", "two")
-    )
+    one, two = (directory_bytes(tmp_path / name) for name in ("one", "two"))
     assert one == two
 
 
@@ -120,14 +118,65 @@ def test_an_evaluation_opens_with_its_label_settings_and_scores(
     small_frames: Path, tmp_path: Path
 ) -> None:
     evaluate(small_frames, "linear", settings(crop=48), tmp_path / "out", label="mean of two")
-    evaluation = open_evaluation(tmp_path / "out")
-    assert evaluation.label == "mean of two"
-    assert evaluation.settings.crop == 48
-    assert list(evaluation.scores["height"]) == [48] * 6
-    assert evaluation.protocols["standard"] == str(PROTOCOLS["standard"])
+    opened = open_evaluation(tmp_path / "out")
+    assert opened.label == "mean of two"
+    assert opened.settings.crop == 48
+    assert list(opened.scores["height"]) == [48] * 6
+    assert opened.protocols["standard"] == str(PROTOCOLS["standard"])
 
 
 def test_a_failed_evaluation_leaves_nothing(small_frames: Path, tmp_path: Path) -> None:
     with pytest.raises(MidframeError, match="no such weights"):
         evaluate(small_frames, "missing.safetensors", settings(), tmp_path / "out")
     assert not list(tmp_path.iterdir())
+
+
+def test_an_interrupted_evaluation_goes_on_and_ends_with_the_same_bytes(
+    small_frames: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    chosen = settings(stride=1, pictures=["ride:*"])
+    evaluate(small_frames, "linear", chosen, tmp_path / "whole" / "out")
+    asked: list[int] = []
+
+    def killed(*frames: Any) -> Any:
+        asked.append(1)
+        if len(asked) == 12:
+            raise KeyboardInterrupt
+        return linear(*frames)
+
+    monkeypatch.setattr(evaluation, "load_predictor", lambda model, device: killed)
+    with pytest.raises(KeyboardInterrupt):
+        evaluate(small_frames, "linear", chosen, tmp_path / "resumed" / "out")
+    (unfinished,) = (tmp_path / "resumed").iterdir()
+    assert unfinished.name.startswith(".out.unfinished-")
+    with (unfinished / "scores.csv").open("a") as file:
+        file.write("ride,1,80,12")  # a row that the kill has cut short
+    evaluate(small_frames, "linear", chosen, tmp_path / "resumed" / "out")
+    assert len(asked) == 12 + 3
+    assert directory_bytes(tmp_path / "resumed") == directory_bytes(tmp_path / "whole")
+
+
+def test_another_evaluation_does_not_go_on_from_an_interrupted_one(
+    small_frames: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def killed(*frames: Any) -> Any:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(evaluation, "load_predictor", lambda model, device: killed)
+        with pytest.raises(KeyboardInterrupt):
+            evaluate(small_frames, "linear", settings(), tmp_path / "out")
+    evaluate(small_frames, "linear", settings(crop=48), tmp_path / "out")
+    assert {row["height"] for row in rows(tmp_path / "out")} == {"48"}
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
+
+
+def test_an_output_that_is_not_ours_is_refused_before_anything_is_scored(
+    small_frames: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "notes.txt").write_text("mine")
+    with pytest.raises(MidframeError, match="holds files that this program did not write"):
+        evaluate(small_frames, "linear", settings(), tmp_path)
+    (tmp_path / "file").write_text("")
+    with pytest.raises(MidframeError, match="cannot write here"):
+        evaluate(small_frames, "linear", settings(), tmp_path / "file" / "out")

@@ -62,9 +62,11 @@ def test_two_processes_cannot_train_the_same_stage(tmp_path: Path) -> None:
 def test_results_are_published_and_kept_until_removed(tmp_path: Path) -> None:
     with Progress(tmp_path / "model", {}) as progress:
         (progress.results("weights") / "epoch-0001").write_text("weights")
+        (progress.results("weights") / ".epoch-0002.partial-7").write_text("half")
         (tmp_path / "partial").mkdir()
         progress.publish(tmp_path / "partial")
-        assert (tmp_path / "partial" / "weights" / "epoch-0001").read_text() == "weights"
+        published = list((tmp_path / "partial" / "weights").iterdir())
+        assert [(path.name, path.read_text()) for path in published] == [("epoch-0001", "weights")]
         assert (progress.results("weights") / "epoch-0001").exists()
         progress.remove()
         assert not progress.directory.exists()

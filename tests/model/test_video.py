@@ -312,6 +312,30 @@ def test_a_sound_file_is_no_video(start_of_bunny: Path, tmp_path: Path) -> None:
         interpolate_video(source, tmp_path / "out.mp4", linear)
 
 
+def test_sound_that_the_container_cannot_hold_is_one_clear_line(
+    start_of_bunny: Path, tmp_path: Path
+) -> None:
+    source = tmp_path / "in.mkv"
+    with av.open(start_of_bunny) as container, av.open(source, "w") as target:
+        picture = target.add_stream_from_template(container.streams.video[0], opaque=True)
+        sound: Any = target.add_stream("pcm_s16le", rate=48000, layout="5.1")
+        resampler = av.AudioResampler("s16", "5.1", 48000)
+        for packet in container.demux():
+            if packet.stream.type == "audio":
+                for frame in packet.decode():
+                    for converted in resampler.resample(frame):
+                        target.mux(sound.encode(converted))
+            elif packet.dts is not None:
+                packet.stream = picture
+                target.mux(packet)
+    with pytest.raises(MidframeError, match=r"\.mp4 file cannot hold this sound \(pcm_s16le\)"):
+        interpolate_video(source, tmp_path / "out.mp4", linear, settings=FAST)
+    assert list(tmp_path.iterdir()) == [source]
+    interpolate_video(source, tmp_path / "out.mkv", linear, settings=FAST)
+    with av.open(tmp_path / "out.mkv") as container:
+        assert container.streams.audio[0].codec_context.name == "pcm_s16le"
+
+
 def test_a_missing_video_is_one_clear_line(tmp_path: Path) -> None:
     with pytest.raises(MidframeError, match=r"none\.mp4: no such video file"):
         interpolate_video(tmp_path / "none.mp4", tmp_path / "out.mp4", linear)
@@ -367,10 +391,10 @@ def test_frames_are_written_while_later_ones_are_not_read_yet(
     clips: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The video is never held whole: at most a few source frames are between reader and writer."""
-    from model import video_file
+    from model import video_file, video_writer
 
     read, written, ahead = 0, 0, []
-    check, write = video_file.VideoSource._check, video_file.VideoTarget._write
+    check, write = video_file.VideoSource._check, video_writer.VideoTarget._write
 
     def counted_check(self: Any, frame: av.VideoFrame) -> None:
         nonlocal read
@@ -384,7 +408,7 @@ def test_frames_are_written_while_later_ones_are_not_read_yet(
         write(self, *arguments)
 
     monkeypatch.setattr(video_file.VideoSource, "_check", counted_check)
-    monkeypatch.setattr(video_file.VideoTarget, "_write", counted_write)
+    monkeypatch.setattr(video_writer.VideoTarget, "_write", counted_write)
     interpolate_video(clips / "carphone_pristine.mp4", tmp_path / "o.mp4", linear, settings=FAST)
     assert (read, written) == (120, 239)
     assert max(ahead) <= 2

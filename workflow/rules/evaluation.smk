@@ -10,13 +10,14 @@ rule evaluate:
 
 rule evaluate_model:
     input:
-        frames=lambda wildcards: FRAMES.format(
-            dataset=EXPERIMENT.evaluations[wildcards.evaluation].dataset
-        ),
+        frames=evaluation_frames,
         model=lambda wildcards: weights_input(wildcards.model),
         code=source_files(
             "model/evaluation.py",
+            "model/triplets.py",
+            "model/benchmarks.py",
             "model/interpolation.py",
+            "model/tiling.py",
             "model/metrics.py",
             "model/network.py",
         ),
@@ -33,7 +34,7 @@ rule evaluate_model:
         gpu=1,
     params:
         settings=lambda wildcards: as_json(
-            EXPERIMENT.evaluations[wildcards.evaluation], "dataset"
+            EXPERIMENT.evaluations[wildcards.evaluation], "dataset", "folder"
         ),
         model=lambda wildcards: model_argument(wildcards.model),
     shell:
@@ -45,7 +46,13 @@ rule evaluate_model:
 rule tabulate:
     input:
         evaluations=table_rows,
-        code=source_files("model/tables.py", "model/metrics.py"),
+        code=source_files(
+            "model/tables.py",
+            "model/comparison.py",
+            "model/bootstrap.py",
+            "model/published.py",
+            "model/metrics.py",
+        ),
     output:
         markdown=f"{TABLE}/table.md",
         csv=report(
@@ -73,7 +80,7 @@ rule draw:
         stages=figure_stages,
         evaluations=figure_evaluations,
         resolutions=figure_resolutions,
-        code=source_files("model/figures.py"),
+        code=source_files("model/figures.py", "model/loss_curve.py"),
     output:
         report(
             directory(FIGURE),
@@ -113,7 +120,9 @@ rule double_frame_rate:
         code=source_files(
             "model/video.py",
             "model/video_file.py",
+            "model/video_writer.py",
             "model/interpolation.py",
+            "model/tiling.py",
             "model/network.py",
         ),
     output:

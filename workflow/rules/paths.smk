@@ -117,6 +117,14 @@ def needs_vgg(stage):
     return EXPERIMENT.stages[stage].loss in ("vgg", "combined")
 
 
+def evaluation_frames(wildcards):
+    """The dataset, or the benchmark's own folder, that models are measured on."""
+    evaluation = EXPERIMENT.evaluations[wildcards.evaluation]
+    if evaluation.dataset is None:
+        return evaluation.folder
+    return FRAMES.format(dataset=evaluation.dataset)
+
+
 def evaluation_directories(evaluation, models):
     return expand(EVALUATION, evaluation=evaluation, model=models)
 
