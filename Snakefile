@@ -23,6 +23,7 @@ include: "workflow/rules/datasets.smk"
 include: "workflow/rules/training.smk"
 include: "workflow/rules/evaluation.smk"
 include: "workflow/rules/inspection.smk"
+include: "workflow/rules/report.smk"
 
 
 # Commands run with this Python, also where it is not on the PATH; a conda environment brings its own.
@@ -47,3 +48,4 @@ rule all:
         rules.train.input,
         rules.evaluate.input,
         rules.inspect.input,
+        rules.report_page.output,

@@ -126,30 +126,12 @@ def _tables(arguments: argparse.Namespace) -> None:
 
 
 def _figures_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--training",
-        type=Path,
-        nargs="+",
-        default=[],
-        metavar="DIR",
-        help="trained stages: their losses over the epochs",
-    )
-    parser.add_argument(
-        "--evaluation",
-        type=Path,
-        nargs="+",
-        default=[],
-        metavar="DIR",
-        help="evaluations of the same triplets: true frames beside the predictions",
-    )
-    parser.add_argument(
-        "--resolutions",
-        type=Path,
-        nargs="+",
-        default=[],
-        metavar="DIR",
-        help="evaluations of one model on the same triplets at several resolutions",
-    )
+    for name, what in (
+        ("training", "trained stages: their losses over the epochs"),
+        ("evaluation", "evaluations of the same triplets: true frames beside the predictions"),
+        ("resolutions", "evaluations of one model on the same triplets at several resolutions"),
+    ):
+        parser.add_argument(f"--{name}", type=Path, nargs="+", default=[], metavar="DIR", help=what)
     output_argument(parser, "directory to write: PNG and SVG files")
     settings_argument(parser, "settings of the figures")
     parser.set_defaults(command=_figures)

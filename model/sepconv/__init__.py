@@ -1,4 +1,4 @@
-r"""Separable convolution: every output pixel has a kernel of its own, an outer product of two vectors.
+r"""Separable convolution: each output pixel has its own kernel, the outer product of two vectors.
 
 The operator of video frame interpolation by adaptive separable convolution (Niklaus, Mai and
 Liu, ICCV 2017, arXiv:1708.01692, equations 1 and 2).
@@ -57,7 +57,8 @@ def separable_convolution(
         Shapes that do not fit, tensors on different devices, an unknown implementation or one
         that cannot run on the device.
     TypeError
-        Tensors of different dtypes, or of one that the implementation does not compute in.
+        An argument that is no tensor, tensors of different dtypes, or of a dtype that the
+        implementation does not compute in.
     ModuleNotFoundError
         CUDA tensors, and CuPy is not installed.
 
@@ -68,6 +69,9 @@ def separable_convolution(
     >>> separable_convolution(frame, middle, middle)
     tensor([[[[4.]]]])
     """
+    for name, tensor in (("frame", frame), ("vertical", vertical), ("horizontal", horizontal)):
+        if not isinstance(tensor, Tensor):
+            raise TypeError(f"{name} must be a tensor, got {type(tensor).__name__}")
     return _convolve(frame, vertical, horizontal, implementation or "")
 
 
@@ -125,9 +129,7 @@ def _implementation(name: str, frame: Tensor) -> ModuleType:
 
 
 @torch.library.custom_op("midframe::separable_convolution", mutates_args=())
-def _convolve(
-    frame: Tensor, vertical: Tensor, horizontal: Tensor, implementation: str
-) -> Tensor:
+def _convolve(frame: Tensor, vertical: Tensor, horizontal: Tensor, implementation: str) -> Tensor:
     _check(frame, vertical, horizontal)
     return _implementation(implementation, frame).forward(frame, vertical, horizontal)
 

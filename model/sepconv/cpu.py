@@ -1,108 +1,94 @@
-"""First version: plain loops."""
+"""The separable convolution on a CPU: `kernels.py`, compiled by numba, on as many threads as torch.
+
+Threads are plain Python threads that run one nogil function each and draw tiles from a shared
+counter. Neither numba's `prange` nor OpenMP takes part: numba's own layer aborts when two Python
+threads call into it at once, and OpenMP's does not survive a fork. Results do not depend on
+the number of threads.
+"""
+
+import os
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from functools import cache
+from typing import Any
 
 import numpy as np
 import torch
-from numba import njit
+from numba import njit, types
 from torch import Tensor
 
+from model.sepconv import kernels
 
-@njit(nogil=True, cache=True, fastmath={"contract", "reassoc", "nsz"})
-def _forward(frame, vertical, horizontal, output, first, last):
-    batch, channels, height, width = output.shape
-    taps = vertical.shape[1]
-    t = np.empty(width, frame.dtype)
-    for row in range(first, last):
-        b, y = row // height, row % height
-        for c in range(channels):
-            o = output[b, c, y]
-            o[:] = 0
-            for i in range(taps):
-                t[:] = 0
-                for j in range(taps):
-                    s = frame[b, c, y + i, j : j + width]
-                    h = horizontal[b, j, y]
-                    for x in range(width):
-                        t[x] += s[x] * h[x]
-                v = vertical[b, i, y]
-                for x in range(width):
-                    o[x] += v[x] * t[x]
+Kernel = Callable[..., None]
+
+_ARRAYS: dict[Kernel, int] = {
+    kernels.forward: 4,
+    kernels.kernel_gradients: 6,
+    kernels.frame_gradient: 4,
+}
+_SCALARS: dict[torch.dtype, Any] = {torch.float32: types.float32, torch.float64: types.float64}
 
 
-@njit(nogil=True, cache=True, fastmath={"contract", "reassoc", "nsz"})
-def _kernels(gradient, frame, vertical, horizontal, of_vertical, of_horizontal, first, last):
-    batch, channels, height, width = gradient.shape
-    taps = vertical.shape[1]
-    for row in range(first, last):
-        b, y = row // height, row % height
-        of_vertical[b, :, y] = 0
-        of_horizontal[b, :, y] = 0
-        for i in range(taps):
-            v = vertical[b, i, y]
-            gv = of_vertical[b, i, y]
-            for j in range(taps):
-                h = horizontal[b, j, y]
-                gh = of_horizontal[b, j, y]
-                for c in range(channels):
-                    s = frame[b, c, y + i, j : j + width]
-                    g = gradient[b, c, y]
-                    for x in range(width):
-                        p = s[x] * g[x]
-                        gv[x] += p * h[x]
-                        gh[x] += p * v[x]
+@cache
+def _compiled(function: Kernel, dtype: torch.dtype) -> Kernel:
+    """Compile for arrays of any strides at the first use, or load from numba's cache."""
+    array = types.Array(_SCALARS[dtype], 4, "A")
+    wants = [types.UniTuple(types.boolean, 2)] if function is kernels.kernel_gradients else []
+    counter = types.Array(types.int64, 1, "C")
+    signature = types.void(*[array] * _ARRAYS[function], *wants, counter)
+    return njit(signature, nogil=True, cache=True)(function)
 
 
-@njit(nogil=True, cache=True, fastmath={"contract", "reassoc", "nsz"})
-def _frame(gradient, vertical, horizontal, of_frame, first, last):
-    batch, channels, height, width = gradient.shape
-    taps = vertical.shape[1]
-    u = np.empty(width, gradient.dtype)
-    for plane in range(first, last):
-        b, c = plane // channels, plane % channels
-        of_frame[b, c] = 0
-        for y in range(height):
-            g = gradient[b, c, y]
-            for i in range(taps):
-                v = vertical[b, i, y]
-                for x in range(width):
-                    u[x] = g[x] * v[x]
-                for j in range(taps):
-                    h = horizontal[b, j, y]
-                    d = of_frame[b, c, y + i, j : j + width]
-                    for x in range(width):
-                        d[x] += u[x] * h[x]
+@cache
+def _pool(threads: int) -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(threads, thread_name_prefix="sepconv")
 
 
-def _spread(kernel, *arguments, tasks):
-    threads = max(1, min(torch.get_num_threads(), tasks))
-    bounds = [tasks * k // threads for k in range(threads + 1)]
-    if threads == 1:
-        kernel(*arguments, 0, tasks)
-        return
-    with ThreadPoolExecutor(threads) as pool:
-        jobs = [
-            pool.submit(kernel, *arguments, a, b) for a, b in zip(bounds, bounds[1:], strict=False)
-        ]
-        for job in jobs:
+os.register_at_fork(after_in_child=_pool.cache_clear)
+
+
+def _run(function: Kernel, dtype: torch.dtype, *arguments: Any) -> None:
+    """Run on torch.get_num_threads() threads, of which the caller is one.
+
+    Helpers that have not begun when the caller finds no tile left are cancelled: a busy pool
+    costs speed, never a deadlock.
+    """
+    kernel = _compiled(function, dtype)
+    counter = np.zeros(1, np.int64)
+    others = torch.get_num_threads() - 1
+    jobs = []
+    if others > 0:
+        pool = _pool(others)
+        jobs = [pool.submit(kernel, *arguments, counter) for _ in range(others)]
+    kernel(*arguments, counter)
+    for job in jobs:
+        if not job.cancel():
             job.result()
 
 
 def forward(frame: Tensor, vertical: Tensor, horizontal: Tensor) -> Tensor:
-    f, v, h = (t.detach().contiguous().numpy() for t in (frame, vertical, horizontal))
+    """See `model.sepconv.separable_convolution`, which has checked the arguments."""
     output = frame.new_empty(*frame.shape[:2], *vertical.shape[2:])
-    _spread(_forward, f, v, h, output.numpy(), tasks=len(v) * v.shape[2])
+    arrays = (tensor.detach().numpy() for tensor in (frame, vertical, horizontal, output))
+    _run(kernels.forward, frame.dtype, *arrays)
     return output
 
 
-def gradients(gradient, frame, vertical, horizontal, wanted):
-    g, f, v, h = (t.detach().contiguous().numpy() for t in (gradient, frame, vertical, horizontal))
-    of_frame = of_vertical = of_horizontal = None
-    if wanted[0]:
-        of_frame = torch.empty_like(frame)
-        _spread(_frame, g, v, h, of_frame.numpy(), tasks=len(v) * f.shape[1])
-    if wanted[1] or wanted[2]:
-        of_vertical = torch.empty_like(vertical)
-        of_horizontal = torch.empty_like(horizontal)
-        tasks = len(v) * v.shape[2]
-        _spread(_kernels, g, f, v, h, of_vertical.numpy(), of_horizontal.numpy(), tasks=tasks)
+def gradients(
+    gradient: Tensor,
+    frame: Tensor,
+    vertical: Tensor,
+    horizontal: Tensor,
+    wanted: tuple[bool, bool, bool],
+) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
+    """Gradients of the frame, the vertical and the horizontal kernels; None where not wanted."""
+    g, f, v, h = (t.detach().numpy() for t in (gradient, frame, vertical, horizontal))
+    of_frame = torch.empty_like(frame) if wanted[0] else None
+    of_vertical = torch.empty_like(vertical) if wanted[1] else None
+    of_horizontal = torch.empty_like(horizontal) if wanted[2] else None
+    if of_frame is not None:
+        _run(kernels.frame_gradient, frame.dtype, g, v, h, of_frame.numpy())
+    if of_vertical is not None or of_horizontal is not None:
+        targets = (v if t is None else t.numpy() for t in (of_vertical, of_horizontal))
+        _run(kernels.kernel_gradients, frame.dtype, g, f, v, h, *targets, wanted[1:])
     return of_frame, of_vertical, of_horizontal

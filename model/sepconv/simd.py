@@ -16,17 +16,17 @@ from numba.core.typing import signature
 from numba.extending import intrinsic
 
 _FEATURES = llvmlite.binding.get_host_cpu_features()
-_MANY_REGISTERS = bool(_FEATURES.get("avx512f")) or "aarch64" in llvmlite.binding.get_process_triple()
+_TRIPLE = llvmlite.binding.get_process_triple()
+MANY_REGISTERS = bool(_FEATURES.get("avx512f")) or "aarch64" in _TRIPLE  # 32, elsewhere 16
 VECTOR_BYTES = 64 if _FEATURES.get("avx512f") else 32
-ACCUMULATORS = 24 if _MANY_REGISTERS else 12  # vector registers that hold sums; of 32 or of 16
 
 
-def _vector_type(context, array: types.Array) -> ir.VectorType:
+def _vector_type(context, array) -> ir.VectorType:
     scalar = context.get_data_type(array.dtype)
     return ir.VectorType(scalar, VECTOR_BYTES // (array.dtype.bitwidth // 8))
 
 
-def _pointer(context, builder, array: types.Array, value, offset):
+def _pointer(context, builder, array, value, offset):
     """Address of element `offset`; the array is contiguous along its only dimension."""
     data = context.make_array(array)(context, builder, value).data
     return builder.gep(data, [offset])
@@ -75,43 +75,97 @@ def copy_vector(typingctx, target, at, source, start):
 
 
 @intrinsic
-def multiply_add(typingctx, target, at, a, a_at, b, b_at):
-    """target[at:] += a[a_at:] * b[b_at:], one vector of each."""
+def transpose_block(typingctx, target, at, line, source, start, pitch):
+    """target[at + k * line + l] = source[start + l * pitch + k] for k and l below lanes."""
 
     def codegen(context, builder, sig, args):
         vector = _vector_type(context, sig.args[0])
-        pointers = [
-            _pointer(context, builder, sig.args[k], args[k], args[k + 1]) for k in (0, 2, 4)
-        ]
-        values = [_load(builder, vector, pointer) for pointer in pointers]
-        _store(builder, _fma(builder, values[1], values[2], values[0]), pointers[0])
+        lanes, size = vector.count, args[1].type
+
+        def pointer(k: int, row: int):
+            offset = builder.add(args[k + 1], builder.mul(args[k + 2], ir.Constant(size, row)))
+            return _pointer(context, builder, sig.args[k], args[k], offset)
+
+        rows = [_load(builder, vector, pointer(3, row)) for row in range(lanes)]
+        distance = 1
+        while distance < lanes:  # exchange the off-diagonal blocks of 2 x 2, then 4 x 4, ...
+            for k in range(lanes):
+                if not k & distance:
+                    pair = rows[k], rows[k + distance]
+                    for row, first in ((k, 0), (k + distance, distance)):
+                        chosen = [
+                            first + (lane + lanes - distance if lane & distance else lane)
+                            for lane in range(lanes)
+                        ]
+                        mask = ir.Constant(ir.VectorType(ir.IntType(32), lanes), chosen)
+                        rows[row] = builder.shuffle_vector(*pair, mask)
+            distance *= 2
+        for row, value in enumerate(rows):
+            _store(builder, value, pointer(0, row))
         return context.get_dummy_value()
 
-    return types.void(target, types.intp, a, types.intp, b, types.intp), codegen
+    whole = types.intp
+    return types.void(target, whole, whole, source, whole, whole), codegen
+
+
+@intrinsic
+def add_vector(typingctx, target, at, source, start):
+    """target[at:] += source[start:], one vector of each."""
+
+    def codegen(context, builder, sig, args):
+        vector = _vector_type(context, sig.args[0])
+        place = _pointer(context, builder, sig.args[0], args[0], args[1])
+        value = _load(builder, vector, _pointer(context, builder, sig.args[2], args[2], args[3]))
+        _store(builder, builder.fadd(_load(builder, vector, place), value), place)
+        return context.get_dummy_value()
+
+    return types.void(target, types.intp, source, types.intp), codegen
+
+
+@intrinsic
+def add_products(typingctx, target, at, a, a_at, a_step, b, b_at, b_step, count):
+    """target[at:] += sum over n < count of a[a_at + n * a_step :] * b[b_at + n * b_step :]."""
+
+    def codegen(context, builder, sig, args):
+        vector = _vector_type(context, sig.args[0])
+        size = args[1].type
+        place = _pointer(context, builder, sig.args[0], args[0], args[1])
+        total = cgutils.alloca_once_value(builder, _load(builder, vector, place))
+        with cgutils.for_range(builder, args[8], intp=size) as loop:
+            factors = []
+            for k in (2, 5):
+                offset = builder.add(args[k + 1], builder.mul(args[k + 2], loop.index))
+                pointer = _pointer(context, builder, sig.args[k], args[k], offset)
+                factors.append(_load(builder, vector, pointer))
+            builder.store(_fma(builder, *factors, builder.load(total)), total)
+        _store(builder, builder.load(total), place)
+        return context.get_dummy_value()
+
+    whole = types.intp
+    return types.void(target, whole, a, whole, whole, b, whole, whole, whole), codegen
 
 
 def sum_over_taps(rows: int, steps: int, planes: int, skewed: bool) -> Callable[..., Any]:
     """Make the inner loop: rows x steps x planes sums over the taps, held in registers.
 
-    The intrinsic `(sums, weights, w_at, patch, p_at, tap, step, plane, taps)` computes
+    The intrinsic `(sums, weights, w_at, w_tap, patch, p_at, tap, step, plane, taps)` computes
 
         sums[y, s, p, :] = sum over t of
-            weights[w_at + (t, y, :)] * patch[p_at + p * plane + s * step + u * tap :]
+            weights[w_at + t * w_tap + y * lanes :] * patch[p_at + p * plane + s * step + u * tap :]
 
-    where every `:` is one vector, `weights` is [taps, rows, lanes], and u = t + y where `skewed`
+    where every `:` is one vector, and u = t + y where `skewed`
     (row y of the output is one line further down the patch), otherwise u = t. A line of the
     patch loaded once serves all rows, a weight loaded once all steps and planes.
     """
 
     @intrinsic
-    def kernel(typingctx, sums, weights, w_at, patch, p_at, tap, step, plane, taps):
+    def kernel(typingctx, sums, weights, w_at, w_tap, patch, p_at, tap, step, plane, taps):
         def codegen(context, builder, sig, args):
             vector = _vector_type(context, sig.args[0])
             size = args[2].type
-            lanes = ir.Constant(size, vector.count)
             weight = _pointer(context, builder, sig.args[1], args[1], args[2])
-            line = _pointer(context, builder, sig.args[3], args[3], args[4])
-            tap_, step_, plane_, taps_ = args[5:]
+            line = _pointer(context, builder, sig.args[4], args[4], args[5])
+            tap_, step_, plane_, taps_ = args[6:]
             zero = ir.Constant(vector, None)
             total = {
                 (y, s, p): cgutils.alloca_once_value(builder, zero)
@@ -136,8 +190,8 @@ def sum_over_taps(rows: int, steps: int, planes: int, skewed: bool) -> Callable[
 
                 def weight_of(y):
                     t = builder.sub(u, ir.Constant(size, y)) if skewed else u
-                    index = builder.add(builder.mul(t, ir.Constant(size, rows)), ir.Constant(size, y))
-                    return t, builder.gep(weight, [builder.mul(index, lanes)])
+                    lane = ir.Constant(size, y * vector.count)
+                    return t, builder.gep(weight, [builder.add(builder.mul(t, args[3]), lane)])
 
                 if guarded:
                     for y in range(rows):
@@ -175,6 +229,6 @@ def sum_over_taps(rows: int, steps: int, planes: int, skewed: bool) -> Callable[
             return context.get_dummy_value()
 
         whole = types.intp
-        return types.void(sums, weights, whole, patch, whole, whole, whole, whole, whole), codegen
+        return types.void(sums, weights, whole, whole, patch, *[whole] * 5), codegen
 
     return kernel

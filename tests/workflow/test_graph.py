@@ -9,7 +9,9 @@ import pytest
 
 from tests.workflow.conftest import ROOT, Experiment
 
-TRAINING = {"train_stage", "evaluate_model", "tabulate", "draw", "double_frame_rate"}
+TABLES = {"tabulate", "report_page"}
+EVALUATION = {"evaluate_model", "draw", *TABLES}
+TRAINING = {"train_stage", "double_frame_rate", *EVALUATION}
 
 pytestmark = pytest.mark.slow
 
@@ -27,6 +29,7 @@ def test_the_whole_graph_leaves_what_it_promises(finished: Experiment) -> None:
         "tables/scores/table.md",
         "figures/losses/loss_curve.png",
         "videos/smooth.mp4",
+        "report.html",
         "logs/train/first.log",
         "benchmarks/train/first.tsv",
     ):
@@ -67,7 +70,7 @@ def test_another_learning_rate_trains_that_stage_and_what_follows(
 ) -> None:
     changed = experiment.changed("stages", "second", "learning_rate", to=1e-4)
     outcome = experiment.run("--dry-run", config=changed)
-    assert outcome.rules == {"train_stage", "evaluate_model", "tabulate", "draw"}
+    assert outcome.rules == {"train_stage", *EVALUATION}
     assert "output: results/models/second" in outcome.output
     assert "output: results/models/first" not in outcome.output
     changed = experiment.changed("stages", "first", "learning_rate", to=1e-4)
@@ -78,12 +81,12 @@ def test_another_learning_rate_trains_that_stage_and_what_follows(
 
 def test_another_protocol_makes_the_table_again_and_no_prediction(experiment: Experiment) -> None:
     changed = experiment.changed("tables", "scores", "protocols", to=["niklaus"])
-    assert experiment.would_run(changed) == {"tabulate"}
+    assert experiment.would_run(changed) == TABLES
 
 
 def test_another_evaluation_trains_nothing(experiment: Experiment) -> None:
     changed = experiment.changed("evaluations", "held-out", "crop", to=64)
-    assert experiment.would_run(changed) == {"evaluate_model", "tabulate", "draw"}
+    assert experiment.would_run(changed) == EVALUATION
 
 
 def test_an_edit_of_a_stages_code_runs_that_stage(experiment: Experiment, tmp_path: Path) -> None:

@@ -163,4 +163,22 @@ def figure_resolutions(wildcards):
 
 def option(name, paths):
     """An option of a command with the paths it takes; nothing where there are none."""
-    return f"--{name} {paths}" if paths else ""
+    return f"--{name} {' '.join(paths)}" if paths else ""
+
+
+def parents(paths):
+    """The directories that files lie in."""
+    return [str(Path(path).parent) for path in paths]
+
+
+def reported_evaluations():
+    """The evaluations behind all tables, each once."""
+    tables = EXPERIMENT.tables.values()
+    found = [
+        directory
+        for table in tables
+        for directory in evaluation_directories(
+            table.evaluation, [row.model for row in table.rows]
+        )
+    ]
+    return list(dict.fromkeys(found))

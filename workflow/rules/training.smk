@@ -33,7 +33,10 @@ rule train_stage:
         vgg=lambda wildcards: VGG if needs_vgg(wildcards.stage) else [],
         code=source_files(
             "model/training.py",
+            "model/stage.py",
+            "model/validation.py",
             "model/network.py",
+            "model/sepconv/kernels.py",
             "model/losses.py",
             "model/vgg.py",
             "model/patches.py",

@@ -1,0 +1,275 @@
+// The separable convolution and its three gradients on CUDA, from the formula
+//
+//     out[b,c,y,x] = sum over i, j < taps of
+//                    frame[b,c,y+i,x+j] * vertical[b,i,y,x] * horizontal[b,j,y,x]
+//
+// Compiled once for each element type with -D SCALAR=float, double, half_t or bfloat16_t.
+//
+// A thread takes ROWS pixels below each other, so that a sample of the frame read once serves all
+// of them, and neighbouring threads take neighbouring columns, so that reads coalesce. Sums run in
+// SUM (float for the 16-bit types) and in a fixed order: no atomics, the same result every time.
+// No shared memory and no warp intrinsics: what the kernels compute does not depend on how threads
+// are scheduled, and a C++ compiler can run them one thread after the other.
+//
+// Every index is 64 bits wide; work beyond the grid is reached by striding, so any grid is right.
+
+constexpr int ROWS = 4;      // output rows (frame_gradient: frame rows) per thread
+constexpr int STEPS = 2;     // neighbouring taps summed at once
+constexpr int CHANNELS = 3;  // channels summed at once
+
+using index_t = long long;
+
+struct half_t {
+    unsigned short bits;
+};
+struct bfloat16_t {
+    unsigned short bits;
+};
+
+template <typename T>
+struct sum_type {
+    using type = float;
+};
+template <>
+struct sum_type<double> {
+    using type = double;
+};
+
+using SUM = sum_type<SCALAR>::type;
+
+__device__ inline double widen(double value) { return value; }
+__device__ inline float widen(float value) { return value; }
+__device__ inline float widen(bfloat16_t value) {
+    return __uint_as_float(static_cast<unsigned int>(value.bits) << 16);
+}
+
+__device__ inline void narrow(double value, double& result) { result = value; }
+__device__ inline void narrow(float value, float& result) { result = value; }
+__device__ inline void narrow(float value, bfloat16_t& result) {
+    const unsigned int bits = __float_as_uint(value);
+    const bool nan = (bits & 0x7fffffffu) > 0x7f800000u;
+    const unsigned int even = bits + 0x7fffu + ((bits >> 16) & 1u);  // to nearest, ties to even
+    result.bits = static_cast<unsigned short>(nan ? (bits >> 16) | 0x40u : even >> 16);
+}
+
+#ifdef __CUDA_ARCH__
+__device__ inline float widen(half_t value) {
+    float result;
+    asm("cvt.f32.f16 %0, %1;" : "=f"(result) : "h"(value.bits));
+    return result;
+}
+__device__ inline void narrow(float value, half_t& result) {
+    asm("cvt.rn.f16.f32 %0, %1;" : "=h"(result.bits) : "f"(value));
+}
+#else  // a C++ compiler
+[[maybe_unused]] inline float widen(half_t value) { return half_bits_to_float(value.bits); }
+inline void narrow(float value, half_t& result) { result.bits = float_to_half_bits(value); }
+#endif
+
+// A tensor of four dimensions, as it lies in memory; strides in elements.
+struct tensor_t {
+    const SCALAR* data;
+    index_t batch, depth, row, column;
+
+    __device__ const SCALAR* at(index_t b, index_t n, index_t y, index_t x) const {
+        return data + b * batch + n * depth + y * row + x * column;
+    }
+};
+
+struct result_t {
+    SCALAR* data;
+    index_t batch, depth, row, column;
+
+    __device__ void put(index_t b, index_t n, index_t y, index_t x, SUM value) const {
+        narrow(value, data[b * batch + n * depth + y * row + x * column]);
+    }
+};
+
+#define TENSOR(name)                                                                 \
+    const SCALAR *name##_data, index_t name##_0, index_t name##_1, index_t name##_2, \
+        index_t name##_3
+#define RESULT(name) \
+    SCALAR *name##_data, index_t name##_0, index_t name##_1, index_t name##_2, index_t name##_3
+#define SIZES index_t batch, index_t channels, index_t taps, index_t height, index_t width
+#define GATHERED(name) {name##_data, name##_0, name##_1, name##_2, name##_3}
+
+struct sizes_t {
+    index_t batch, channels, taps, height, width;  // of the output; the frame is taps - 1 larger
+};
+
+// Calls body(b, y, x) for the first of ROWS rows of each group of pixels that this thread owns.
+template <typename Body>
+__device__ inline void for_each_group(index_t batch, index_t height, index_t width, Body body) {
+    const index_t groups = (height + ROWS - 1) / ROWS;
+    const index_t stride = static_cast<index_t>(gridDim.x) * blockDim.x;
+    index_t item = static_cast<index_t>(blockIdx.x) * blockDim.x + threadIdx.x;
+    for (; item < batch * groups * width; item += stride) {
+        body(item / (groups * width), item / width % groups * ROWS, item % width);
+    }
+}
+
+// sum[row][s][k] = sum over i of
+//                  frame[b, c + k, y + row + i, x + j + s] * vertical[b, i, y + row, x]
+__device__ inline void sum_down(const tensor_t& frame, const tensor_t& vertical, const sizes_t& n,
+                                index_t b, index_t c, index_t y, index_t x, index_t j,
+                                SUM (&sum)[ROWS][STEPS][CHANNELS]) {
+    for (int row = 0; row < ROWS; ++row)
+        for (int s = 0; s < STEPS; ++s)
+            for (int k = 0; k < CHANNELS; ++k) sum[row][s][k] = 0;
+    for (index_t r = 0; r < n.taps + ROWS - 1 && y + r < n.height + n.taps - 1; ++r) {
+        SUM sample[STEPS][CHANNELS];
+        for (int s = 0; s < STEPS; ++s)
+            for (int k = 0; k < CHANNELS; ++k) {
+                const bool inside = j + s < n.taps && c + k < n.channels;
+                sample[s][k] = inside ? widen(*frame.at(b, c + k, y + r, x + j + s)) : SUM(0);
+            }
+        for (int row = 0; row < ROWS; ++row) {
+            const index_t i = r - row;
+            if (i < 0 || i >= n.taps || y + row >= n.height) continue;
+            const SUM weight = widen(*vertical.at(b, i, y + row, x));
+            for (int s = 0; s < STEPS; ++s)
+                for (int k = 0; k < CHANNELS; ++k) sum[row][s][k] += sample[s][k] * weight;
+        }
+    }
+}
+
+// sum[row][s][k] = sum over j of
+//                  frame[b, c + k, y + r + s, x + j] * horizontal[b, j, y + row, x]
+__device__ inline void sum_along(const tensor_t& frame, const tensor_t& horizontal,
+                                 const sizes_t& n, index_t b, index_t c, index_t y, index_t x,
+                                 index_t r, SUM (&sum)[ROWS][STEPS][CHANNELS]) {
+    for (int row = 0; row < ROWS; ++row)
+        for (int s = 0; s < STEPS; ++s)
+            for (int k = 0; k < CHANNELS; ++k) sum[row][s][k] = 0;
+    for (index_t j = 0; j < n.taps; ++j) {
+        SUM sample[STEPS][CHANNELS];
+        for (int s = 0; s < STEPS; ++s)
+            for (int k = 0; k < CHANNELS; ++k) {
+                const bool inside = y + r + s < n.height + n.taps - 1 && c + k < n.channels;
+                sample[s][k] = inside ? widen(*frame.at(b, c + k, y + r + s, x + j)) : SUM(0);
+            }
+        for (int row = 0; row < ROWS; ++row) {
+            if (y + row >= n.height) continue;
+            const SUM weight = widen(*horizontal.at(b, j, y + row, x));
+            for (int s = 0; s < STEPS; ++s)
+                for (int k = 0; k < CHANNELS; ++k) sum[row][s][k] += sample[s][k] * weight;
+        }
+    }
+}
+
+extern "C" __global__ void forward(TENSOR(frame), TENSOR(vertical), TENSOR(horizontal),
+                                   RESULT(output), SIZES) {
+    const sizes_t n = {batch, channels, taps, height, width};
+    const tensor_t f = GATHERED(frame), v = GATHERED(vertical), h = GATHERED(horizontal);
+    const result_t o = GATHERED(output);
+    for_each_group(n.batch, n.height, n.width, [&](index_t b, index_t y, index_t x) {
+        for (index_t c = 0; c < n.channels; c += CHANNELS) {
+            SUM pixel[ROWS][CHANNELS] = {};
+            for (index_t j = 0; j < n.taps; j += STEPS) {
+                SUM sum[ROWS][STEPS][CHANNELS];
+                sum_down(f, v, n, b, c, y, x, j, sum);
+                for (int row = 0; row < ROWS; ++row)
+                    for (int s = 0; s < STEPS; ++s) {
+                        if (y + row >= n.height || j + s >= n.taps) continue;
+                        const SUM weight = widen(*h.at(b, j + s, y + row, x));
+                        for (int k = 0; k < CHANNELS; ++k)
+                            pixel[row][k] += sum[row][s][k] * weight;
+                    }
+            }
+            for (int row = 0; row < ROWS; ++row)
+                for (int k = 0; k < CHANNELS; ++k)
+                    if (y + row < n.height && c + k < n.channels)
+                        o.put(b, c + k, y + row, x, pixel[row][k]);
+        }
+    });
+}
+
+// Of the horizontal kernels: sum over c of gradient * (the sum down column j)
+extern "C" __global__ void horizontal_gradient(TENSOR(gradient), TENSOR(frame), TENSOR(vertical),
+                                               RESULT(output), SIZES) {
+    const sizes_t n = {batch, channels, taps, height, width};
+    const tensor_t g = GATHERED(gradient), f = GATHERED(frame), v = GATHERED(vertical);
+    const result_t o = GATHERED(output);
+    for_each_group(n.batch, n.height, n.width, [&](index_t b, index_t y, index_t x) {
+        for (index_t j = 0; j < n.taps; j += STEPS) {
+            SUM total[ROWS][STEPS] = {};
+            for (index_t c = 0; c < n.channels; c += CHANNELS) {
+                SUM sum[ROWS][STEPS][CHANNELS];
+                sum_down(f, v, n, b, c, y, x, j, sum);
+                for (int row = 0; row < ROWS; ++row)
+                    for (int k = 0; k < CHANNELS; ++k) {
+                        if (y + row >= n.height || c + k >= n.channels) continue;
+                        const SUM slope = widen(*g.at(b, c + k, y + row, x));
+                        for (int s = 0; s < STEPS; ++s) total[row][s] += sum[row][s][k] * slope;
+                    }
+            }
+            for (int row = 0; row < ROWS; ++row)
+                for (int s = 0; s < STEPS; ++s)
+                    if (y + row < n.height && j + s < n.taps)
+                        o.put(b, j + s, y + row, x, total[row][s]);
+        }
+    });
+}
+
+// Of the vertical kernels: sum over c of gradient * (the sum along row y + i)
+extern "C" __global__ void vertical_gradient(TENSOR(gradient), TENSOR(frame), TENSOR(horizontal),
+                                             RESULT(output), SIZES) {
+    const sizes_t n = {batch, channels, taps, height, width};
+    const tensor_t g = GATHERED(gradient), f = GATHERED(frame), h = GATHERED(horizontal);
+    const result_t o = GATHERED(output);
+    for_each_group(n.batch, n.height, n.width, [&](index_t b, index_t y, index_t x) {
+        for (index_t r = 0; r < n.taps + ROWS - 1; r += STEPS) {
+            SUM total[ROWS][STEPS] = {};
+            for (index_t c = 0; c < n.channels; c += CHANNELS) {
+                SUM sum[ROWS][STEPS][CHANNELS];
+                sum_along(f, h, n, b, c, y, x, r, sum);
+                for (int row = 0; row < ROWS; ++row)
+                    for (int k = 0; k < CHANNELS; ++k) {
+                        if (y + row >= n.height || c + k >= n.channels) continue;
+                        const SUM slope = widen(*g.at(b, c + k, y + row, x));
+                        for (int s = 0; s < STEPS; ++s) total[row][s] += sum[row][s][k] * slope;
+                    }
+            }
+            for (int row = 0; row < ROWS; ++row)
+                for (int s = 0; s < STEPS; ++s) {
+                    const index_t i = r + s - row;
+                    if (y + row < n.height && i >= 0 && i < n.taps)
+                        o.put(b, i, y + row, x, total[row][s]);
+                }
+        }
+    });
+}
+
+// Of the frame, here row y and column x of the padded frame: sum over the pixels (y - i, x - j)
+// whose window reaches it of gradient * vertical[i] * horizontal[j]
+extern "C" __global__ void frame_gradient(TENSOR(gradient), TENSOR(vertical), TENSOR(horizontal),
+                                          RESULT(output), SIZES) {
+    const sizes_t n = {batch, channels, taps, height, width};
+    const tensor_t g = GATHERED(gradient), v = GATHERED(vertical), h = GATHERED(horizontal);
+    const result_t o = GATHERED(output);
+    const index_t rows = n.height + n.taps - 1, columns = n.width + n.taps - 1;
+    for_each_group(n.batch, rows, columns, [&](index_t b, index_t y, index_t x) {
+        for (index_t c = 0; c < n.channels; c += CHANNELS) {
+            SUM total[ROWS][CHANNELS] = {};
+            for (index_t r = y < n.taps ? 0 : y - n.taps + 1; r < y + ROWS && r < n.height; ++r) {
+                for (index_t j = x < n.width ? 0 : x - n.width + 1; j < n.taps && j <= x; ++j) {
+                    const SUM weight = widen(*h.at(b, j, r, x - j));
+                    SUM slope[CHANNELS];
+                    for (int k = 0; k < CHANNELS; ++k)
+                        slope[k] =
+                            c + k < n.channels ? widen(*g.at(b, c + k, r, x - j)) * weight : SUM(0);
+                    for (int row = 0; row < ROWS; ++row) {
+                        const index_t i = y + row - r;
+                        if (i < 0 || i >= n.taps) continue;
+                        const SUM down = widen(*v.at(b, i, r, x - j));
+                        for (int k = 0; k < CHANNELS; ++k) total[row][k] += slope[k] * down;
+                    }
+                }
+            }
+            for (int row = 0; row < ROWS; ++row)
+                for (int k = 0; k < CHANNELS; ++k)
+                    if (y + row < rows && c + k < n.channels)
+                        o.put(b, c + k, y + row, x, total[row][k]);
+        }
+    });
+}
