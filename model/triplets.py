@@ -1,7 +1,6 @@
 """Triplets to measure a model on: which there are, how they are read, and how they are prepared."""
 
 import fnmatch
-import random
 from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -24,6 +23,7 @@ from pipeline.frames import (
     triplet_starts,
 )
 from pipeline.provenance import digest, file_digest
+from pipeline.sampling import draw_triplets
 
 SCALERS = {
     "area": cv2.INTER_AREA,
@@ -67,8 +67,10 @@ def choose_triplets(frames: Path, settings: EvaluationSettings) -> list[Triplet]
             raise MidframeError(
                 f"count: {settings.count} triplets are asked for, but there are {len(listing)}"
             )
-        drawn = random.Random(settings.seed).sample(range(len(listing)), settings.count)
-        listing = [listing[index] for index in sorted(drawn)]
+        # As patches are drawn, so that a patch set and an evaluation can be of the same triplets.
+        by_key = {(triplet.sequence, triplet.first_frame): triplet for triplet in listing}
+        drawn = draw_triplets(by_key, settings.count, settings.seed)
+        listing = [by_key[key] for key in drawn]
     for triplet in listing:
         _check_size(triplet, settings)
     return listing

@@ -1,6 +1,7 @@
 """What the commands of `python -m pipeline` and `python -m model` have in common."""
 
 import argparse
+import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -45,9 +46,11 @@ def run(parser: argparse.ArgumentParser, arguments: Sequence[str] | None = None)
 
     Every sub-command sets ``command`` (with ``parser.set_defaults``) to a function of the parsed
     arguments. A `MidframeError` becomes one line on standard error and status 1, an interrupt
-    (Ctrl-C) status 130; any other exception is a bug and keeps its traceback.
+    (Ctrl-C) status 130; any other exception is a bug and keeps its traceback. SIGTERM, which
+    batch systems send, ends the command as an interrupt does, so that nothing half-written stays.
     """
     parsed = parser.parse_args(arguments)
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         parsed.command(parsed)
     except MidframeError as error:
@@ -57,4 +60,6 @@ def run(parser: argparse.ArgumentParser, arguments: Sequence[str] | None = None)
     except KeyboardInterrupt:
         print("midframe: interrupted", file=sys.stderr)
         return 130
+    finally:
+        signal.signal(signal.SIGTERM, before)
     return 0

@@ -18,6 +18,7 @@ MODEL_MAY_USE = {
     "patch_store",
     "progress",
     "provenance",
+    "sampling",
     "settings",
 }
 PURE = {

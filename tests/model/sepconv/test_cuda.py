@@ -51,7 +51,9 @@ def assert_agrees_with_reference(dtype, inputs, gradient):
 
 
 @dtypes
-@pytest.mark.parametrize("taps, height, width", [(1, 1, 1), (2, 5, 3), (6, 9, 11), (51, 3, 2)])
+@pytest.mark.parametrize(
+    ("taps", "height", "width"), [(1, 1, 1), (2, 5, 3), (6, 9, 11), (51, 3, 2)]
+)
 def test_on_cpu_agrees_with_reference(cuda_on_cpu, dtype, taps, height, width):
     *inputs, gradient = tensors(dtype, taps=taps, height=height, width=width)
     assert_agrees_with_reference(dtype, inputs, gradient)
@@ -205,7 +207,7 @@ def test_importing_the_operator_does_not_import_cupy():
 
 
 def test_source_is_part_of_the_package():
-    assert cuda.SOURCE == Path(cuda.__file__).with_name("sepconv.cu")
+    assert Path(cuda.__file__).with_name("sepconv.cu") == cuda.SOURCE
     assert cuda.SOURCE.is_file()
 
 
@@ -219,7 +221,7 @@ class TestOnGpu:
     pytestmark = needs_gpu
 
     @dtypes
-    @pytest.mark.parametrize("taps, height, width", [(1, 1, 1), (6, 9, 11), (51, 40, 70)])
+    @pytest.mark.parametrize(("taps", "height", "width"), [(1, 1, 1), (6, 9, 11), (51, 40, 70)])
     def test_agrees_with_reference(self, dtype, taps, height, width):
         *inputs, gradient = tensors(dtype, taps=taps, height=height, width=width, device="cuda")
         assert_agrees_with_reference(dtype, inputs, gradient)

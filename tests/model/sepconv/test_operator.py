@@ -104,7 +104,7 @@ def test_any_shape_and_strides_agree_with_the_reference(
         )
 
 
-@pytest.mark.parametrize("height, width", [(1, 1), (1, 40), (40, 1), (0, 5), (5, 0), (33, 130)])
+@pytest.mark.parametrize(("height", "width"), [(1, 1), (1, 40), (40, 1), (0, 5), (5, 0), (33, 130)])
 @pytest.mark.parametrize("channels", [1, 3])
 def test_edges_of_tiles(operator, channels, height, width):
     inputs = tensors(1, channels, 4, height, width)

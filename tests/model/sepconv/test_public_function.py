@@ -22,7 +22,7 @@ def changed(**replacements):
 
 
 @pytest.mark.parametrize(
-    "arguments, error, message",
+    ("arguments", "error", "message"),
     [
         (changed(frame=torch.zeros(3, 13, 25)), ValueError, r"^frame must have 4 dimensions"),
         (
