@@ -68,18 +68,18 @@ Operator = Callable[..., torch.Tensor]
 
 
 @pytest.fixture(scope="module", params=["reference", "cpu", "cuda"])
-def operator(request: pytest.FixtureRequest) -> Operator:
+def operator(request: pytest.FixtureRequest) -> Iterator[Operator]:
     """The public function, bound to one implementation; CPU tensors for all."""
     name = request.param
     if name != "cuda":
-        return lambda *tensors: separable_convolution(*tensors, implementation=name)
+        yield lambda *tensors: separable_convolution(*tensors, implementation=name)
+        return
     request.getfixturevalue("cuda_on_cpu")
     chosen = model.sepconv._implementation
 
     def choose(name: str, frame: torch.Tensor):
         return cuda if name == "cuda" else chosen(name, frame)
 
-    patch = pytest.MonkeyPatch()
-    patch.setattr(model.sepconv, "_implementation", choose)
-    request.addfinalizer(patch.undo)
-    return lambda *tensors: separable_convolution(*tensors, implementation="cuda")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(model.sepconv, "_implementation", choose)
+        yield lambda *tensors: separable_convolution(*tensors, implementation="cuda")
