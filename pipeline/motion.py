@@ -104,9 +104,8 @@ def _compute_partition(partition: _Partition) -> None:
             array[row] = compute_flow(
                 waiting.pop(index - 2) if settings.stride > 2 else waiting[index - 2],
                 frame,
-                layers=settings.layers,
-                averaging_block_size=settings.averaging_block_size,
-                max_flow=settings.max_flow,
+                settings.method,
+                **settings.parameters(),
             )
 
 

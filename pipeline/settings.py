@@ -146,19 +146,24 @@ class DatasetSettings(Settings):
 
 
 class MotionSettings(Settings):
-    """Optical flow between the first and the third frame of every triplet.
-
-    The flow's parameters are those of OpenCV's short `calcOpticalFlowSF` signature.
-    """
+    """Optical flow between the first and the third frame of every triplet."""
 
     stride: int = Field(3, ge=1)
     """Frames between the first frames of neighbouring triplets; 3: no frame in two triplets."""
+    method: Literal["simpleflow", "simpleflow-opencv", "dis", "farneback"] = "simpleflow"
+    """Method of the flow (see `pipeline.optical_flow`); they rank windows differently."""
     layers: int = Field(3, ge=1, le=10)
-    """Levels of the image pyramid."""
+    """SimpleFlow: levels of the image pyramid."""
     averaging_block_size: int = Field(2, ge=1)
-    """Radius in pixels of the block over which the matching cost is summed."""
+    """SimpleFlow: radius in pixels of the block over which the matching cost is summed."""
     max_flow: int = Field(4, ge=1)
-    """Largest displacement searched at each level, in pixels of that level."""
+    """SimpleFlow: largest displacement searched at each level, in pixels of that level."""
+
+    def parameters(self) -> dict[str, int]:
+        """The parameters that the method takes."""
+        if not self.method.startswith("simpleflow"):
+            return {}
+        return self.model_dump(include={"layers", "averaging_block_size", "max_flow"})
 
 
 class CutSettings(Settings):

@@ -25,6 +25,7 @@ PURE = {
     "pipeline/jump_cuts.py",
     "pipeline/optical_flow.py",
     "pipeline/sampling.py",
+    "pipeline/simpleflow.py",
     "model/losses.py",
     "model/metrics.py",
     "model/network.py",

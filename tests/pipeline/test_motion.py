@@ -2,7 +2,6 @@
 
 from pathlib import Path
 
-import cv2
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -11,23 +10,30 @@ from hypothesis import strategies as st
 from pipeline.errors import MidframeError
 from pipeline.frames import FrameSequence, open_frames
 from pipeline.motion import MotionStore, WindowMotion, score
+from pipeline.optical_flow import compute_flow
 from pipeline.patches import Source
 from pipeline.provenance import read_manifest
 from pipeline.settings import MotionSettings
 from tests.conftest import directory_bytes
 
 
-def test_the_flow_is_that_of_opencv_between_first_and_third_frame(source: Source) -> None:
+def test_the_flow_is_that_between_first_and_third_frame(source: Source) -> None:
     store = MotionStore(source.motion)
     for sequence in open_frames(source.frames):
         for row, first in enumerate(store.first_frames(sequence.name)):
-            frames = list(sequence.read(first, first + 3))
-            a, b = (cv2.cvtColor(frames[index], cv2.COLOR_RGB2BGR) for index in (0, 2))
-            expected = cv2.optflow.calcOpticalFlowSF(a, b, 3, 2, 4)
+            a, _, b = sequence.read(first, first + 3)
+            flow = compute_flow(a, b, layers=3, averaging_block_size=2, max_flow=4)
             # Stored as float16: 11 bits.
-            np.testing.assert_allclose(
-                store.flow(sequence.name, row), expected, rtol=2**-10, atol=1e-7
-            )
+            stored = store.flow(sequence.name, row)
+            np.testing.assert_allclose(stored, flow, rtol=2**-10, atol=1e-7)
+
+
+def test_another_method_of_flow_can_be_stored(dataset: Path, tmp_path: Path) -> None:
+    score(dataset, tmp_path / "motion", MotionSettings(method="dis"), workers=0)
+    (sequence, _) = open_frames(dataset)
+    a, _, b = sequence.read(0, 3)
+    stored = MotionStore(tmp_path / "motion").flow(sequence.name, 0)
+    np.testing.assert_allclose(stored, compute_flow(a, b, "dis"), rtol=2**-10, atol=1e-6)
 
 
 def test_every_third_frame_starts_a_triplet(source: Source) -> None:

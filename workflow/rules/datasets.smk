@@ -30,7 +30,15 @@ rule fetch:
 rule score:
     input:
         frames=FRAMES,
-        code=source_files("pipeline/motion.py", "pipeline/optical_flow.py"),
+        code=source_files(
+            "pipeline/motion.py",
+            "pipeline/optical_flow.py",
+            "pipeline/simpleflow.py",
+            "pipeline/block_matching.py",
+            "pipeline/window_costs.py",
+            "pipeline/bilateral_filter.py",
+            "pipeline/simd.py",
+        ),
     output:
         directory(MOTION),
     log:

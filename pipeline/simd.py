@@ -1,0 +1,260 @@
+"""Registers of float32 for numba kernels.
+
+LLVM vectorises plain loops where it can prove that it may; the kernels of SimpleFlow hold their
+sums in registers across loops that it cannot see through. So they say what they mean: `F32x8` and
+`F32x16` are numba types over LLVM's ``<8 x float>`` and ``<16 x float>``; ``+``, ``-`` and ``*``
+work lane by lane, and the functions below move values between registers and memory. LLVM maps the
+types to what the processor has (sixteen lanes are one register of AVX-512, two of AVX, four of SSE
+or NEON), so nothing here is specific to one.
+
+All of it may be called from compiled code only. Indices count elements and are **not** checked: a
+negative one does not wrap around.
+"""
+
+import operator
+from typing import Any
+
+from llvmlite import ir
+from numba import types
+from numba.core import cgutils
+from numba.extending import intrinsic, lower_builtin, models, register_model, type_callable
+
+_F32 = ir.FloatType()
+_F64 = ir.DoubleType()
+_I32 = ir.IntType(32)
+
+
+class FloatVector(types.Type):
+    """The numba type of a register of float32."""
+
+    def __init__(self, lanes: int) -> None:
+        super().__init__(name=f"F32x{lanes}")
+        self.lanes = lanes
+
+
+F32x8 = FloatVector(8)
+F32x16 = FloatVector(16)
+
+
+@register_model(FloatVector)
+class _FloatVectorModel(models.PrimitiveModel):
+    def __init__(self, dmm: Any, fe_type: FloatVector) -> None:
+        super().__init__(dmm, fe_type, ir.VectorType(_F32, fe_type.lanes))
+
+
+def _are_vectors(*args: Any) -> bool:
+    return isinstance(args[0], FloatVector) and all(arg == args[0] for arg in args)
+
+
+def _is_flat(array: Any, dtype: types.Type) -> bool:
+    return isinstance(array, types.Array) and array.dtype == dtype and array.ndim == 1
+
+
+def _define_operator(symbol: Any, instruction: str) -> None:
+    @type_callable(symbol)
+    def typing(context: Any) -> Any:
+        def typer(a: types.Type, b: types.Type) -> types.Type | None:
+            return a if _are_vectors(a, b) else None
+
+        return typer
+
+    @lower_builtin(symbol, FloatVector, FloatVector)
+    def lowering(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        return getattr(builder, instruction)(*args)
+
+
+_define_operator(operator.add, "fadd")
+_define_operator(operator.sub, "fsub")
+_define_operator(operator.mul, "fmul")
+
+
+def _constant(kind: ir.VectorType, value: float) -> ir.Constant:
+    return ir.Constant(kind, [value] * kind.count)
+
+
+def _ints(count: int) -> ir.VectorType:
+    return ir.VectorType(_I32, count)
+
+
+def _splat(builder: Any, scalar: Any, kind: ir.VectorType) -> Any:
+    undefined = ir.Constant(kind, ir.Undefined)
+    first = builder.insert_element(undefined, scalar, ir.Constant(_I32, 0))
+    return builder.shuffle_vector(first, undefined, _constant(_ints(kind.count), 0))
+
+
+def _element_pointer(context: Any, builder: Any, array_type: Any, array: Any, index: Any) -> Any:
+    data = context.make_array(array_type)(context, builder, array).data
+    return builder.gep(data, [index])
+
+
+def _call(builder: Any, name: str, result: Any, *args: Any) -> Any:
+    function_type = ir.FunctionType(result, [arg.type for arg in args])
+    function = cgutils.get_or_insert_function(builder.module, function_type, name)
+    return builder.call(function, args)
+
+
+def _fma(builder: Any, a: Any, b: Any, c: Any) -> Any:
+    return _call(builder, f"llvm.fma.v{a.type.count}f32", a.type, a, b, c)
+
+
+def _define_memory_access(kind: FloatVector) -> tuple[Any, Any, Any]:
+    vector = ir.VectorType(_F32, kind.lanes)
+
+    def load(typingctx: Any, array: Any, index: Any) -> Any:
+        def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+            pointer = _element_pointer(context, builder, sig.args[0], *args)
+            return builder.load(builder.bitcast(pointer, vector.as_pointer()), align=4)
+
+        return (kind(array, types.intp), codegen) if _is_flat(array, types.float32) else None
+
+    def broadcast(typingctx: Any, scalar: Any) -> Any:
+        def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+            return _splat(builder, args[0], vector)
+
+        return kind(types.float32), codegen
+
+    def broadcast_from(typingctx: Any, array: Any, index: Any) -> Any:
+        def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+            pointer = _element_pointer(context, builder, sig.args[0], *args)
+            return _splat(builder, builder.load(pointer), vector)
+
+        return (kind(array, types.intp), codegen) if _is_flat(array, types.float32) else None
+
+    return intrinsic(load), intrinsic(broadcast), intrinsic(broadcast_from)
+
+
+# load(array, index): consecutive values of a flat float32 array, from any alignment;
+# broadcast(number), broadcast_from(array, index): one number in all lanes.
+load8, broadcast8, broadcast8_from = _define_memory_access(F32x8)
+load16, broadcast16, broadcast16_from = _define_memory_access(F32x16)
+
+
+@intrinsic
+def store(typingctx: Any, array: Any, index: Any, value: Any) -> Any:
+    """Write the lanes into a flat float32 array, one after the other, at any alignment."""
+    if not (_is_flat(array, types.float32) and _are_vectors(value)):
+        return None
+
+    def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        pointer = _element_pointer(context, builder, sig.args[0], args[0], args[1])
+        builder.store(args[2], builder.bitcast(pointer, args[2].type.as_pointer()), align=4)
+        return context.get_dummy_value()
+
+    return types.void(array, types.intp, value), codegen
+
+
+@intrinsic
+def fma(typingctx: Any, a: Any, b: Any, c: Any) -> Any:
+    """``a * b + c``, rounded once."""
+
+    def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        return _fma(builder, *args)
+
+    return (a(a, b, c), codegen) if _are_vectors(a, b, c) else None
+
+
+@intrinsic
+def minimum(typingctx: Any, a: Any, b: Any) -> Any:
+    """The smaller of two, lane by lane; ``b`` where one is NaN."""
+
+    def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        return builder.select(builder.fcmp_ordered("<", *args), *args)
+
+    return (a(a, b), codegen) if _are_vectors(a, b) else None
+
+
+@intrinsic
+def select_less(typingctx: Any, a: Any, b: Any, if_less: Any, otherwise: Any) -> Any:
+    """``if_less`` in the lanes where ``a < b``, ``otherwise`` in the others."""
+
+    def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        a, b, if_less, otherwise = args
+        return builder.select(builder.fcmp_ordered("<", a, b), if_less, otherwise)
+
+    return (a(a, b, a, a), codegen) if _are_vectors(a, b, if_less, otherwise) else None
+
+
+@intrinsic
+def select_between(
+    typingctx: Any, low: Any, value: Any, high: Any, if_between: Any, otherwise: Any
+) -> Any:
+    """``if_between`` in the lanes where ``low <= value <= high``, ``otherwise`` in the others."""
+
+    def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        low, value, high, if_between, otherwise = args
+        between = builder.and_(
+            builder.fcmp_ordered("<=", low, value), builder.fcmp_ordered("<=", value, high)
+        )
+        return builder.select(between, if_between, otherwise)
+
+    vectors = (low, value, high, if_between, otherwise)
+    return (low(*vectors), codegen) if _are_vectors(*vectors) else None
+
+
+@intrinsic
+def scaled_lookup(typingctx: Any, table: Any, index: Any, scale: Any) -> Any:
+    """``float32(scale * table[int(index)])``, the product taken in float64."""
+    if not (_is_flat(table, types.float64) and _are_vectors(index)):
+        return None
+
+    def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        table, index, scale = args
+        lanes = index.type.count
+        wide = ir.VectorType(_F64, lanes)
+        entries = builder.fptosi(index, _ints(lanes))
+        values = ir.Constant(wide, ir.Undefined)
+        for lane in range(lanes):
+            position = ir.Constant(_I32, lane)
+            entry = builder.sext(builder.extract_element(entries, position), ir.IntType(64))
+            pointer = _element_pointer(context, builder, sig.args[0], table, entry)
+            values = builder.insert_element(values, builder.load(pointer), position)
+        return builder.fptrunc(builder.fmul(values, _splat(builder, scale, wide)), index.type)
+
+    return index(table, index, types.float64), codegen
+
+
+# The cubic that is closest to 2**f on [-0.5, 0.5] in relative error, over its leading coefficient:
+# with one real root it splits into (f + A) ((f + B) f + C), two multiplications and two additions.
+_EXP2_A = 2.33834627
+_EXP2_B = 2.05906058
+_EXP2_C = 7.75075798
+EXP2_FACTOR = 1.0 / 0.0551714178
+"""What `exp2_attenuation` is larger by than the power of two that it stands for."""
+EXP2_ERROR = 8e-5
+"""Largest relative error of `exp2_attenuation`, where it does not underflow."""
+_ROUNDING = 1.5 * 2.0**23
+
+
+@intrinsic
+def exp2_attenuation(typingctx: Any, exponent: Any) -> Any:
+    """``EXP2_FACTOR * 2**-exponent`` for an exponent of 0 to 500, to `EXP2_ERROR`.
+
+    Adding 1.5 * 2**23 leaves the rounded exponent n in the low bits of the sum, ready to be moved
+    to where a float32 keeps its own; the cubic takes care of n - exponent. The subtraction of
+    exponents is one of 16-bit words that stops at zero, so that from about 2**-126 on the result
+    fades to nothing instead of wrapping around: what must weigh nothing is given a large exponent,
+    and no comparison is needed.
+    """
+
+    def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        (exponent,) = args
+        kind = exponent.type
+        ints = _ints(kind.count)
+        words = ir.VectorType(ir.IntType(16), 2 * kind.count)
+        rounding = _constant(kind, _ROUNDING)
+        shifted = builder.fadd(exponent, rounding)
+        fraction = builder.fsub(builder.fsub(shifted, rounding), exponent)
+        slope = builder.fadd(fraction, _constant(kind, _EXP2_B))
+        quadratic = _fma(builder, fraction, slope, _constant(kind, _EXP2_C))
+        mantissa = builder.fmul(quadratic, builder.fadd(fraction, _constant(kind, _EXP2_A)))
+        drop = builder.shl(builder.bitcast(shifted, ints), _constant(ints, 23))
+        difference = _call(
+            builder,
+            f"llvm.usub.sat.v{words.count}i16",
+            words,
+            builder.bitcast(mantissa, words),
+            builder.bitcast(drop, words),
+        )
+        return builder.bitcast(difference, kind)
+
+    return (exponent(exponent), codegen) if _are_vectors(exponent) else None
