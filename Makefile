@@ -36,12 +36,15 @@ demo: $(READY)
 	@echo "Report:  $(REPORT)"
 	@echo "Results: $(DEMO) (tables, figures, inspection, videos)"
 
+# Test files run side by side, so libraries get one thread each.
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses $(CORES) --dist loadfile
+
 test: $(READY)
 	@echo "Running all tests ..."
-	@$(BIN)/python -m pytest
+	@$(PYTEST)
 
 test-fast: $(READY)
-	@$(BIN)/python -m pytest -m "not slow"
+	@$(PYTEST) -m "not slow"
 
 lint: $(READY)
 	@echo "Checking style, types and rules ..."

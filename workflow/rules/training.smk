@@ -40,6 +40,7 @@ rule train_stage:
             "model/losses.py",
             "model/vgg.py",
             "model/patches.py",
+            "model/checkpoints.py",
         ),
     output:
         directory(MODEL),

@@ -76,6 +76,7 @@ def _in_child(inputs, queue):
     queue.put(separable_convolution(*inputs).numpy().tobytes())
 
 
+@pytest.mark.filterwarnings("ignore:This DataLoader will create")  # on a single core
 @pytest.mark.parametrize("method", ["fork", pytest.param("spawn", marks=pytest.mark.slow)])
 def test_workers_of_a_data_loader_may_call(threads, method):
     threads(2)
