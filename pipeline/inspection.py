@@ -95,12 +95,11 @@ def _quartiles(motion: pd.Series) -> dict[str, float | None]:
 def _beside_paper(store: PatchStore) -> dict[str, int] | None:
     """The paper's number of patches beside ours, if the store covers one of its datasets."""
     settings = store.manifest["settings"]
-    source = store.manifest.get("dataset_sources", [])
-    if len(source) != 1 or source[0] not in PAPER_SAMPLES:
+    whole = settings["sequences"] == ["*"] and settings["part"] == [0.0, 1.0]
+    sources = store.manifest["dataset_sources"]
+    if not whole or len(sources) != 1 or sources[0] not in PAPER_SAMPLES:
         return None
-    if settings["sequences"] != ["*"] or settings["split"] != "train":
-        return None
-    paper = PAPER_SAMPLES[source[0]]
+    paper = PAPER_SAMPLES[sources[0]]
     return {"paper": paper, "here": len(store), "difference": len(store) - paper}
 
 

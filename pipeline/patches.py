@@ -16,11 +16,18 @@ from pipeline import patch_store
 from pipeline.cluster import connect
 from pipeline.cuts import CutDistances
 from pipeline.errors import MidframeError
+from pipeline.frames import FORMAT_VERSION as FRAMES_VERSION
 from pipeline.frames import FrameSequence, open_frames, select, triplet_starts
 from pipeline.jump_cuts import cuts_among
 from pipeline.motion import MotionStore, WindowMotion
 from pipeline.progress import notice, progress
-from pipeline.provenance import input_digest, publish, write_manifest
+from pipeline.provenance import (
+    MANIFEST,
+    input_digest,
+    publish,
+    read_manifest,
+    write_manifest,
+)
 from pipeline.sampling import Candidate, Reason, Triplet, draw_triplets, sample_triplet
 from pipeline.settings import PatchSettings
 
@@ -105,6 +112,7 @@ def sample(
             triplets=int(candidates.groupby(["sequence", "first_frame"]).ngroups),
             windows=_count_reasons(candidates),
             jump_cuts=_jump_cuts(sources, settings),
+            dataset_sources=[_origin(source.frames) for source in sources],
             skipped=skipped,
         )
 
@@ -122,6 +130,14 @@ def _jump_cuts(sources: Sequence[Source], settings: PatchSettings) -> dict[str, 
         for cuts in [CutDistances(source.cuts)]
         for sequence in open_frames(source.frames)
     }
+
+
+def _origin(frames: Path) -> str:
+    """Where a dataset comes from: its `DatasetSettings.source`."""
+    if not (frames / MANIFEST).is_file():
+        return "folder"
+    settings = read_manifest(frames, "frames", FRAMES_VERSION)["settings"]
+    return str(settings["source"])
 
 
 def _choose_sequences(

@@ -32,6 +32,7 @@ def parts(small_frames: Path, tmp_path_factory: pytest.TempPathFactory) -> Parts
         "windows_tried": 2400,
         "windows": {"taken": 1200, "little motion": 1200},
         "jump_cuts": {"ride": [29, 75], "boat": []},
+        "skipped": [{"sequence": "stamp", "reason": "too small"}],
         "paper": None,
     }
     (folder / "look" / "summary.json").write_text(json.dumps(summary), encoding="utf-8")
@@ -69,9 +70,10 @@ def test_videos_are_linked_by_relative_paths(page: str) -> None:
     assert 'href="double%20%231.mp4"' in page
 
 
-def test_the_dataset_is_told_with_its_cuts(page: str) -> None:
+def test_the_dataset_is_told_with_its_cuts_and_what_was_left_out(page: str) -> None:
     assert "1,200 triplets of 150×150 pixels" in page
     assert "ride 29|30, 75|76; boat none." in page
+    assert "Left out: stamp (too small)." in page
 
 
 def test_what_was_run_is_told_with_digests_and_settings(parts: Parts, page: str) -> None:

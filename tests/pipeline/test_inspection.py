@@ -1,6 +1,7 @@
 """The summary counts what the store and its candidates hold; the pictures show it."""
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -39,6 +40,23 @@ def test_the_files_are_written_and_the_page_needs_no_other(patches: Path, tmp_pa
         "http://purl.org", ""
     ).replace("http://creativecommons.org", "")
     assert "4|5" in page
+
+
+def test_a_store_of_a_dataset_of_the_paper_stands_beside_its_number(
+    patches: Path, tmp_path: Path
+) -> None:
+    assert summarise(PatchStore.open(patches))["paper"] is None
+    copy = Path(shutil.copytree(patches, tmp_path / "copy"))
+    manifest = json.loads((copy / "manifest.json").read_text())
+    assert manifest["dataset_sources"] == ["folder"]
+    manifest["dataset_sources"] = ["davis-2016"]
+    (copy / "manifest.json").write_text(json.dumps(manifest))
+    store = PatchStore.open(copy)
+    assert summarise(store)["paper"] == {
+        "paper": 9952,
+        "here": len(store),
+        "difference": len(store) - 9952,
+    }
 
 
 def test_a_tile_of_the_sheet_shows_its_patch(patches: Path) -> None:
