@@ -37,7 +37,7 @@ demo: $(READY)
 	@echo "Results: $(DEMO) (tables, figures, inspection, videos)"
 
 # Test files run side by side, so libraries get one thread each.
-PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses $(CORES) --dist loadfile
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses $(CORES) --dist loadfile --no-loadscope-reorder
 
 test: $(READY)
 	@echo "Running all tests ..."

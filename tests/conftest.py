@@ -1,5 +1,6 @@
 """Real clips for all tests, and small versions of what the stages write."""
 
+import signal
 from collections.abc import Iterator
 from importlib import metadata
 from pathlib import Path
@@ -16,6 +17,20 @@ from pipeline.patches import Source, sample
 from pipeline.settings import CutSettings, DatasetSettings, MotionSettings, PatchSettings
 
 CUTS_OF_BIKES = [29, 75, 136, 186, 241]
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Start the longest file first, so that the others run beside it."""
+    items.sort(key=lambda item: item.path.name != "test_graph.py")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def interruptible() -> None:
+    """Let interrupts through, here and in child processes.
+
+    A shell that starts the tests in the background makes them deaf to Ctrl-C.
+    """
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")

@@ -30,15 +30,6 @@ rule fetch:
 rule score:
     input:
         frames=FRAMES,
-        code=source_files(
-            "pipeline/motion.py",
-            "pipeline/optical_flow.py",
-            "pipeline/simpleflow.py",
-            "pipeline/block_matching.py",
-            "pipeline/window_costs.py",
-            "pipeline/bilateral_filter.py",
-            "pipeline/simd.py",
-        ),
     output:
         directory(MOTION),
     log:
@@ -50,6 +41,15 @@ rule score:
     threads: workflow.cores
     params:
         settings=as_json(EXPERIMENT.motion),
+        code=source_digest(
+            "pipeline/motion.py",
+            "pipeline/optical_flow.py",
+            "pipeline/simpleflow.py",
+            "pipeline/block_matching.py",
+            "pipeline/window_costs.py",
+            "pipeline/bilateral_filter.py",
+            "pipeline/simd.py",
+        ),
     shell:
         "python -m pipeline score {input.frames} --out {output} --workers {threads}"
         " --settings {params.settings:q} 2>&1 | tee {log}"
@@ -58,7 +58,6 @@ rule score:
 rule cuts:
     input:
         frames=FRAMES,
-        code=source_files("pipeline/cuts.py", "pipeline/jump_cuts.py"),
     output:
         directory(CUTS),
     log:
@@ -70,6 +69,7 @@ rule cuts:
     threads: workflow.cores
     params:
         settings=as_json(EXPERIMENT.cuts),
+        code=source_digest("pipeline/cuts.py", "pipeline/jump_cuts.py"),
     shell:
         "python -m pipeline cuts {input.frames} --out {output} --workers {threads}"
         " --settings {params.settings:q} 2>&1 | tee {log}"
@@ -80,9 +80,6 @@ rule sample:
         frames=lambda wildcards: datasets_of(wildcards, FRAMES),
         motion=lambda wildcards: datasets_of(wildcards, MOTION),
         cuts=lambda wildcards: datasets_of(wildcards, CUTS),
-        code=source_files(
-            "pipeline/patches.py", "pipeline/sampling.py", "pipeline/patch_store.py"
-        ),
     output:
         directory(PATCHES),
     log:
@@ -94,6 +91,9 @@ rule sample:
     threads: workflow.cores
     params:
         settings=lambda wildcards: as_json(EXPERIMENT.patches[wildcards.patches]),
+        code=source_digest(
+            "pipeline/patches.py", "pipeline/sampling.py", "pipeline/patch_store.py"
+        ),
     shell:
         "python -m pipeline sample {input.frames} --motion {input.motion} --cuts {input.cuts}"
         " --out {output} --workers {threads} --settings {params.settings:q} 2>&1 | tee {log}"

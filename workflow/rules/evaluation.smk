@@ -12,15 +12,6 @@ rule evaluate_model:
     input:
         frames=evaluation_frames,
         model=lambda wildcards: weights_input(wildcards.model),
-        code=source_files(
-            "model/evaluation.py",
-            "model/triplets.py",
-            "model/benchmarks.py",
-            "model/interpolation.py",
-            "model/tiling.py",
-            "model/metrics.py",
-            "model/network.py",
-        ),
     output:
         directory(EVALUATION),
     log:
@@ -37,6 +28,15 @@ rule evaluate_model:
             EXPERIMENT.evaluations[wildcards.evaluation], "dataset", "folder"
         ),
         model=lambda wildcards: model_argument(wildcards.model),
+        code=source_digest(
+            "model/evaluation.py",
+            "model/triplets.py",
+            "model/benchmarks.py",
+            "model/interpolation.py",
+            "model/tiling.py",
+            "model/metrics.py",
+            "model/network.py",
+        ),
     shell:
         "python -m model evaluate {input.frames} --model {params.model:q}"
         " --label {wildcards.model:q} --out {output} --settings {params.settings:q}"
@@ -46,13 +46,6 @@ rule evaluate_model:
 rule tabulate:
     input:
         evaluations=table_rows,
-        code=source_files(
-            "model/tables.py",
-            "model/comparison.py",
-            "model/bootstrap.py",
-            "model/published.py",
-            "model/metrics.py",
-        ),
     output:
         markdown=f"{TABLE}/table.md",
         csv=report(
@@ -70,6 +63,13 @@ rule tabulate:
     params:
         settings=table_settings,
         out=lambda wildcards: TABLE.format(table=wildcards.table),
+        code=source_digest(
+            "model/tables.py",
+            "model/comparison.py",
+            "model/bootstrap.py",
+            "model/published.py",
+            "model/metrics.py",
+        ),
     shell:
         "python -m model tables {input.evaluations} --out {params.out:q}"
         " --settings {params.settings:q} 2>&1 | tee {log}"
@@ -80,7 +80,6 @@ rule draw:
         stages=figure_stages,
         evaluations=figure_evaluations,
         resolutions=figure_resolutions,
-        code=source_files("model/figures.py", "model/loss_curve.py"),
     output:
         report(
             directory(FIGURE),
@@ -106,6 +105,7 @@ rule draw:
         training=lambda wildcards, input: option("training", input.stages),
         evaluation=lambda wildcards, input: option("evaluation", input.evaluations),
         resolutions=lambda wildcards, input: option("resolutions", input.resolutions),
+        code=source_digest("model/figures.py", "model/loss_curve.py"),
     shell:
         "python -m model figures {params.training} {params.evaluation} {params.resolutions}"
         " --out {output} --settings {params.settings:q} 2>&1 | tee {log}"
@@ -117,14 +117,6 @@ rule double_frame_rate:
             dataset=EXPERIMENT.videos[wildcards.video].dataset
         ),
         model=lambda wildcards: weights_input(EXPERIMENT.videos[wildcards.video].model),
-        code=source_files(
-            "model/video.py",
-            "model/video_file.py",
-            "model/video_writer.py",
-            "model/interpolation.py",
-            "model/tiling.py",
-            "model/network.py",
-        ),
     output:
         report(
             VIDEO,
@@ -148,6 +140,14 @@ rule double_frame_rate:
         file=lambda wildcards: EXPERIMENT.videos[wildcards.video].file,
         model=lambda wildcards: model_argument(EXPERIMENT.videos[wildcards.video].model),
         times=lambda wildcards: EXPERIMENT.videos[wildcards.video].times,
+        code=source_digest(
+            "model/video.py",
+            "model/video_file.py",
+            "model/video_writer.py",
+            "model/interpolation.py",
+            "model/tiling.py",
+            "model/network.py",
+        ),
     shell:
         "python -m model interpolate {input.frames}/{params.file:q} {output}"
         " --model {params.model:q} --times {params.times} --settings {params.settings:q}"

@@ -9,7 +9,6 @@ rule inspect:
 rule inspect_patches:
     input:
         patches=PATCHES,
-        code=source_files("pipeline/inspection.py", "pipeline/inspection.html"),
     output:
         page=report(
             f"{INSPECTION}/index.html",
@@ -32,5 +31,6 @@ rule inspect_patches:
         "../../envs/data.yaml"
     params:
         out=lambda wildcards: INSPECTION.format(patches=wildcards.patches),
+        code=source_digest("pipeline/inspection.py", "pipeline/inspection.html"),
     shell:
         "python -m pipeline inspect {input.patches} --out {params.out:q} 2>&1 | tee {log}"

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from pipeline.errors import MidframeError
 from pipeline.frames import find_sequences
+from pipeline.provenance import digest, file_digest
 from pipeline.settings import validate
 from snakemake.exceptions import WorkflowError
 from workflow.experiment import LINEAR, Experiment
@@ -43,9 +44,12 @@ wildcard_constraints:
     video="[^/]+",
 
 
-def source_files(*names):
-    """The code that decides what a stage computes; an edit (not a touch) runs the stage again."""
-    return [os.path.relpath(Path(workflow.basedir, name)) for name in names]
+def source_digest(*names):
+    """Digest of the code that decides what a stage computes: an edit runs the stage again.
+
+    A parameter and not an input, so that neither a touch nor another place of the repository does.
+    """
+    return digest([file_digest(Path(workflow.basedir, name)) for name in names])
 
 
 def as_json(settings, *left_out):

@@ -9,7 +9,6 @@ rule report_page:
         tables=expand(f"{TABLE}/table.md", table=EXPERIMENT.tables),
         figures=expand(FIGURE, figure=EXPERIMENT.figures),
         videos=expand(VIDEO, video=EXPERIMENT.videos),
-        code=source_files("model/report.py", "model/report.html"),
     output:
         report(
             f"{RESULTS}/report.html",
@@ -33,6 +32,7 @@ rule report_page:
         tables=lambda wildcards, input: option("table", parents(input.tables)),
         figures=lambda wildcards, input: option("figures", input.figures),
         videos=lambda wildcards, input: option("video", input.videos),
+        code=source_digest("model/report.py", "model/report.html"),
     shell:
         "python -m model report --out {output} --title {params.title:q} {params.inspection}"
         " {params.training} {params.evaluation} {params.tables} {params.figures} {params.videos}"

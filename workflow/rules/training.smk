@@ -31,17 +31,6 @@ rule train_stage:
         ),
         parent=parent,
         vgg=lambda wildcards: VGG if needs_vgg(wildcards.stage) else [],
-        code=source_files(
-            "model/training.py",
-            "model/stage.py",
-            "model/validation.py",
-            "model/network.py",
-            "model/sepconv/kernels.py",
-            "model/losses.py",
-            "model/vgg.py",
-            "model/patches.py",
-            "model/checkpoints.py",
-        ),
     output:
         directory(MODEL),
     log:
@@ -59,6 +48,17 @@ rule train_stage:
         ),
         init=init_argument,
         vgg=lambda wildcards, input: f"--vgg {input.vgg}" if input.vgg else "",
+        code=source_digest(
+            "model/training.py",
+            "model/stage.py",
+            "model/validation.py",
+            "model/network.py",
+            "model/sepconv/kernels.py",
+            "model/losses.py",
+            "model/vgg.py",
+            "model/patches.py",
+            "model/checkpoints.py",
+        ),
     shell:
         "python -m model train {input.patches} --validation {input.validation} --out {output}"
         " {params.init} {params.vgg} --settings {params.settings:q} 2>&1 | tee {log}"
