@@ -10,11 +10,11 @@ from typing import Any
 
 import matplotlib
 import numpy as np
-from cycler import cycler
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.patches import Rectangle
+from matplotlib.rcsetup import cycler
 from numpy.typing import NDArray
 
 from model.evaluation import Evaluation, open_evaluation, picture_path

@@ -4,6 +4,8 @@ import re
 import subprocess
 import sys
 import tomllib
+from collections.abc import Iterable
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +14,7 @@ import yaml
 
 from pipeline.errors import MidframeError
 from pipeline.settings import validate
+from tests.test_imports import imported
 from tests.workflow.conftest import ROOT, Experiment, Outcome
 from workflow.experiment import Experiment as Settings
 from workflow.experiment import reference, schema
@@ -147,7 +150,8 @@ def test_a_configuration_of_ones_own_is_not_mixed_with_the_papers(tmp_path: Path
 
 
 def pins(requirements: list[str]) -> dict[str, str]:
-    return dict(line.lower().split("==") for line in requirements if "==" in line)
+    lines = [line.lower().replace("_", "-") for line in requirements]
+    return dict(line.split("==") for line in lines if "==" in line)
 
 
 def test_environments_and_lock_agree_with_the_pins() -> None:
@@ -166,6 +170,43 @@ def test_environments_and_lock_agree_with_the_pins() -> None:
         ]
         for name, version in pins(requirements).items():
             assert version == (declared | extras["cuda"])[name], f"{file.name}: {name}"
+
+
+def third_party(start: Iterable[Path]) -> set[str]:
+    """Distributions that files import, directly or through modules of this repository."""
+    providers = metadata.packages_distributions()
+    names, seen, todo = set(), set(), list(start)
+    while todo:
+        file = todo.pop()
+        if file in seen or not file.is_file():
+            continue
+        seen.add(file)
+        for module in imported(file):
+            package = module.split(".")[0]
+            if package in ("pipeline", "model"):
+                todo.append((ROOT / module.replace(".", "/")).with_suffix(".py"))
+            elif package not in sys.stdlib_module_names:
+                # CuPy is the optional extra, and not installed everywhere.
+                found = providers.get(package, []) if package == "cupy" else providers[package]
+                names |= {name.lower().replace("_", "-") for name in found}
+    return names
+
+
+@pytest.mark.parametrize(
+    ("environment", "package"),
+    [("data", "pipeline"), ("model-cpu", "model"), ("model-cuda", "model")],
+)
+def test_an_environment_holds_what_its_commands_import(environment: str, package: str) -> None:
+    content = yaml.safe_load((ROOT / "envs" / f"{environment}.yaml").read_text())
+    held = pins(next(e["pip"] for e in content["dependencies"] if isinstance(e, dict)))
+    needed = third_party((ROOT / package).rglob("*.py")) - {"cupy-cuda13x"}
+    assert needed <= set(held), f"{environment} lacks {needed - set(held)}"
+
+
+def test_what_the_code_imports_is_declared() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    files = [*(ROOT / "pipeline").rglob("*.py"), *(ROOT / "model").rglob("*.py")]
+    assert third_party(files) - set(pins(project["dependencies"])) <= {"cupy-cuda13x"}
 
 
 def test_the_commands_of_the_rules_explain_themselves() -> None:
