@@ -66,6 +66,10 @@ class CutDistances:
             for name, rows in table.groupby("sequence")
         }
 
+    def sequences(self) -> list[str]:
+        """Names of the sequences, sorted."""
+        return sorted(self._by_sequence)
+
     def of(self, sequence: str) -> np.ndarray:
         """Distances of a sequence's neighbouring frames, float32 ``[frames - 1, 3]``.
 

@@ -17,7 +17,7 @@ from zarr.codecs import BloscCodec
 
 from pipeline.cluster import connect
 from pipeline.errors import MidframeError
-from pipeline.frames import FrameSequence, open_frames, triplet_starts
+from pipeline.frames import Frame, FrameSequence, open_frames, triplet_starts
 from pipeline.optical_flow import Flow, compute_flow
 from pipeline.progress import progress
 from pipeline.provenance import publish, read_manifest, write_manifest
@@ -93,19 +93,15 @@ def _compute_partition(partition: _Partition) -> None:
     """Compute the flow of a partition's triplets and write it into its rows of the store."""
     settings, first_frames = partition.settings, partition.first_frames
     array = zarr.open_array(partition.store / partition.sequence.name / "flow", mode="r+")
-    wanted = {frame for first in first_frames for frame in (first, first + 2)}
-    waiting = {}
+    firsts: dict[int, Frame] = {}
     frames = partition.sequence.read(first_frames[0], first_frames[-1] + 3)
     for index, frame in enumerate(frames, start=first_frames[0]):
-        if index in wanted:
-            waiting[index] = frame
+        if index in first_frames:
+            firsts[index] = frame
         if index - 2 in first_frames:
             row = partition.row + first_frames.index(index - 2)
             array[row] = compute_flow(
-                waiting.pop(index - 2) if settings.stride > 2 else waiting[index - 2],
-                frame,
-                settings.method,
-                **settings.parameters(),
+                firsts.pop(index - 2), frame, settings.method, **settings.parameters()
             )
 
 

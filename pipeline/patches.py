@@ -41,6 +41,9 @@ class Source:
     cuts: Path
 
 
+Opened = dict[Source, tuple[MotionStore, CutDistances]]
+
+
 @dataclass(frozen=True)
 class _Shard:
     """Samples of one shard: what one task cuts out and writes."""
@@ -73,9 +76,10 @@ def sample(
         if motion or cuts belong to other frames, frames are smaller than a patch (unless they are
         to be skipped), or no window is taken at all.
     """
+    opened = {source: _open(source) for source in sources}
     chosen, skipped = _choose_sequences(sources, settings)
     candidates = pd.DataFrame(
-        [asdict(candidate) for candidate in _candidates(chosen, settings)],
+        [asdict(candidate) for candidate in _candidates(chosen, opened, settings)],
         columns=list(Candidate.__dataclass_fields__),
     )
     candidates["reason"] = candidates["reason"].astype(str)
@@ -111,7 +115,7 @@ def sample(
             samples=len(table),
             triplets=int(candidates.groupby(["sequence", "first_frame"]).ngroups),
             windows=_count_reasons(candidates),
-            jump_cuts=_jump_cuts(sources, settings),
+            jump_cuts=_jump_cuts(opened, settings),
             dataset_sources=[_origin(source.frames) for source in sources],
             skipped=skipped,
         )
@@ -122,13 +126,12 @@ def _count_reasons(candidates: pd.DataFrame) -> dict[str, int]:
     return {reason.value: int(counts.get(reason.value, 0)) for reason in Reason}
 
 
-def _jump_cuts(sources: Sequence[Source], settings: PatchSettings) -> dict[str, list[int]]:
+def _jump_cuts(opened: Opened, settings: PatchSettings) -> dict[str, list[int]]:
     """The cuts of every sequence of the datasets, also of those that are not sampled."""
     return {
-        sequence.name: cuts_among(cuts.of(sequence.name), settings.cut_threshold)
-        for source in sources
-        for cuts in [CutDistances(source.cuts)]
-        for sequence in open_frames(source.frames)
+        name: cuts_among(cuts.of(name), settings.cut_threshold)
+        for _, cuts in opened.values()
+        for name in cuts.sequences()
     }
 
 
@@ -146,7 +149,6 @@ def _choose_sequences(
     """The sequences to sample with their sources, sorted, and those left out with the reason."""
     found: dict[str, tuple[FrameSequence, Source]] = {}
     for source in sources:
-        _check_same_frames(source)
         for sequence in open_frames(source.frames):
             found.setdefault(sequence.name, (sequence, source))
     chosen: list[tuple[FrameSequence, Source]] = []
@@ -169,28 +171,27 @@ def _choose_sequences(
     return sorted(chosen, key=lambda pair: pair[0].name), skipped
 
 
-def _check_same_frames(source: Source) -> None:
+def _open(source: Source) -> tuple[MotionStore, CutDistances]:
+    """Open a dataset's motion and cuts, and check that they are of its frames."""
+    motion, cuts = MotionStore(source.motion), CutDistances(source.cuts)
     expected = input_digest(source.frames)
-    for directory, manifest in (
-        (source.motion, MotionStore(source.motion).manifest),
-        (source.cuts, CutDistances(source.cuts).manifest),
-    ):
-        if manifest["inputs"]["frames"] != expected:
+    for found in (motion, cuts):
+        if found.manifest["inputs"]["frames"] != expected:
             raise MidframeError(
-                f"{directory}: was made from other frames than {source.frames}; build it again"
+                f"{found.path}: was made from other frames than {source.frames}; build it again"
             )
+    return motion, cuts
 
 
 def _candidates(
-    chosen: Sequence[tuple[FrameSequence, Source]], settings: PatchSettings
+    chosen: Sequence[tuple[FrameSequence, Source]], opened: Opened, settings: PatchSettings
 ) -> Iterator[Candidate]:
     """Judge the windows of every triplet, in the order of sequences and frames."""
     rows: dict[Triplet, int] = {}
-    motions = {source: MotionStore(source.motion) for _, source in chosen}
-    cuts = {source: CutDistances(source.cuts) for _, source in chosen}
     for sequence, source in chosen:
+        motion, _ = opened[source]
         within = set(triplet_starts(sequence, 1, settings.part))
-        for row, first_frame in enumerate(motions[source].first_frames(sequence.name)):
+        for row, first_frame in enumerate(motion.first_frames(sequence.name)):
             if first_frame in within:
                 rows[sequence.name, first_frame] = row
     drawn = draw_triplets(rows, settings.count, settings.seed)
@@ -198,12 +199,13 @@ def _candidates(
     for triplet in progress(drawn, len(drawn), "sampling", "triplets"):
         name, first_frame = triplet
         sequence, source = of_name[name]
-        motion = WindowMotion(motions[source].flow(name, rows[triplet]))
+        motion, cuts = opened[source]
+        windows = WindowMotion(motion.flow(name, rows[triplet]))
         yield from sample_triplet(
             triplet,
             (sequence.height, sequence.width),
-            partial(motion.score, size=settings.patch_size, statistic=settings.statistic),
-            cuts[source].of_triplet(name, first_frame),
+            partial(windows.score, size=settings.patch_size, statistic=settings.statistic),
+            cuts.of_triplet(name, first_frame),
             settings,
         )
 
