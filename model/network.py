@@ -178,7 +178,8 @@ def _head(inputs: int, taps: int) -> nn.Sequential:
 
 
 def _convolution(inputs: int, outputs: int) -> tuple[nn.Conv2d, nn.ReLU]:
-    return nn.Conv2d(inputs, outputs, kernel_size=3, padding=1), nn.ReLU()
+    # In place, without a second copy of the largest tensors: no gradient needs the values before.
+    return nn.Conv2d(inputs, outputs, kernel_size=3, padding=1), nn.ReLU(inplace=True)
 
 
 def _doubling() -> nn.Upsample:
