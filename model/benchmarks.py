@@ -58,13 +58,29 @@ def find_triplets(folder: Path, layout: str, subset: str | None = None) -> list[
     MidframeError
         if the benchmark is not there, with where to get it.
     """
+    if absent := absence(folder, layout):
+        raise MidframeError(absent)
     find, what = LAYOUTS[layout]
-    if not folder.is_dir():
-        raise MidframeError(f"{folder}: no such folder; {what}")
     triplets = find(folder, subset)
     if not triplets:
         raise MidframeError(f"{folder}: holds no triplet in the layout '{layout}'; {what}")
     return triplets
+
+
+def absence(folder: Path, layout: str) -> str | None:
+    """Say that a benchmark is not there and where to get it; ``None`` if it is there.
+
+    Parameters
+    ----------
+    folder : where it should be unpacked; of ``"sequences"`` also a video file.
+    layout : as in `find_triplets`, or ``"sequences"``.
+    """
+    what = SEQUENCES if layout == "sequences" else LAYOUTS[layout][1]
+    if folder.is_dir():
+        return None if any(folder.iterdir()) else f"{folder}: is empty; {what}"
+    if folder.is_file():
+        return None if layout == "sequences" else f"{folder}: is a file, not a folder; {what}"
+    return f"{folder}: no such folder; {what}"
 
 
 def _middlebury(folder: Path, subset: str | None) -> list[ImageTriplet]:
@@ -153,6 +169,8 @@ def _lines(file: Path) -> list[str]:
 def _natural(name: str) -> tuple[int, str]:
     return (int(name) if name.isdecimal() else 0, name)
 
+
+SEQUENCES = "a folder of videos or of image folders is needed, or one video"
 
 # Each layout's reader, and what to do if the benchmark is not there.
 LAYOUTS: dict[str, tuple[Callable[[Path, str | None], list[ImageTriplet]], str]] = {

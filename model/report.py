@@ -30,7 +30,8 @@ from pipeline.provenance import read_manifest
 class Parts:
     """What a report is made of: directories that the stages have published, and videos.
 
-    ``inspections`` are what ``inspect`` has written: a summary and a contact sheet.
+    ``inspections`` are what ``inspect`` has written: a summary and a contact sheet. ``left_out``
+    are lines that say what was left out, and why.
     """
 
     inspections: Sequence[Path] = ()
@@ -39,6 +40,7 @@ class Parts:
     tables: Sequence[Path] = ()
     figures: Sequence[Path] = ()
     videos: Sequence[Path] = ()
+    left_out: Sequence[str] = ()
 
 
 def write_report(parts: Parts, out: Path, title: str = "Midframe") -> None:
@@ -63,7 +65,7 @@ def write_report(parts: Parts, out: Path, title: str = "Midframe") -> None:
     sections = {
         "dataset": datasets,
         "training": stages,
-        "tables": tables,
+        "tables": [*tables, *parts.left_out],
         "figures": figures,
         "videos": parts.videos,
         "runs": [True],
@@ -78,6 +80,7 @@ def write_report(parts: Parts, out: Path, title: str = "Midframe") -> None:
         tables=[to_html((path / "table.md").read_text(encoding="utf-8")) for path in parts.tables],
         figures=[picture for run in figures for picture in _pictures(run)],
         videos=[_relative(video, out.parent) for video in parts.videos],
+        left_out=parts.left_out,
         packages=runs[0]["manifest"]["packages"] if runs else {},
         runs=runs,
     )
@@ -106,10 +109,11 @@ def _dataset(path: Path) -> dict[str, Any]:
 
 def _pictures(run: dict[str, Any]) -> Iterator[dict[str, str]]:
     for name in run["manifest"]["figures"]:
-        yield {"png": _encoded(run["path"] / f"{name}.png"), "caption": caption(name)}
+        text = caption(name, run["manifest"]["settings"]["note"])
+        yield {"png": _encoded(run["path"] / f"{name}.png"), "caption": text}
 
 
-def caption(name: str) -> str:
+def caption(name: str, note: str = "") -> str:
     """What the figure with the name of this file shows, in a sentence."""
     if name == "loss_curve":
         return (
@@ -118,7 +122,7 @@ def caption(name: str) -> str:
         )
     kind, _, triplet = name.partition("-")
     sequence, _, frame = triplet.rpartition("-")
-    where = f"{sequence}, triplet of frame {int(frame)}"
+    where = f"{sequence}, triplet of frame {int(frame)}" + (f", {note}" if note else "")
     if kind == "comparison":
         return f"The true middle frame beside its predictions, and their errors ({where})."
     return f"The same frame at several resolutions ({where})."

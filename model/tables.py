@@ -43,6 +43,15 @@ def make_table(evaluations: Sequence[Path], settings: TableSettings, out: Path) 
         write_manifest(partial, KIND, FORMAT_VERSION, settings, inputs, labels=labels)
 
 
+def leave_out(why: str, settings: TableSettings, out: Path) -> None:
+    """Publish a table that says why it has no rows: what it measures is not there."""
+    with publish(out) as partial:
+        (partial / "table.csv").write_text(to_csv([]), encoding="utf-8")
+        text = f"## {settings.title}\n\nLeft out: {why}.\n"
+        (partial / "table.md").write_text(text, encoding="utf-8")
+        write_manifest(partial, KIND, FORMAT_VERSION, settings, labels=[], left_out=why)
+
+
 def _labels(evaluations: Sequence[Evaluation], settings: TableSettings) -> list[str]:
     labels = [evaluation.label for evaluation in evaluations]
     if settings.rows is not None:

@@ -7,7 +7,7 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from model.benchmarks import LAYOUTS, find_triplets
+from model.benchmarks import LAYOUTS, absence, find_triplets
 from model.evaluation import evaluate, open_evaluation
 from model.settings import EvaluationSettings
 from pipeline.errors import MidframeError
@@ -86,8 +86,24 @@ def test_a_benchmark_that_is_not_there_says_what_is_needed(layout: str, tmp_path
     subset = "easy" if layout == "snu-film" else None
     with pytest.raises(MidframeError, match=r"no such folder; .*(https?://|needed)"):
         find_triplets(tmp_path / "none", layout, subset)
+    with pytest.raises(MidframeError, match=r"is empty; .*(https?://|needed)"):
+        find_triplets(tmp_path, layout, subset)
+    (tmp_path / "readme.txt").write_text("")
     with pytest.raises(MidframeError, match=r"holds no triplet|list of triplets cannot be read"):
         find_triplets(tmp_path, layout, subset)
+
+
+def test_any_frames_that_are_not_there_are_absent_and_a_video_is_there(
+    clips: Path, tmp_path: Path
+) -> None:
+    assert absence(clips / "bikes.mp4", "sequences") is None
+    assert absence(clips, "sequences") is None
+    missing = absence(tmp_path / "none", "sequences")
+    assert missing is not None
+    assert missing.endswith(
+        "none: no such folder; a folder of videos or of image folders is needed, or one video"
+    )
+    assert "is a file, not a folder" in str(absence(clips / "bikes.mp4", "ucf101"))
 
 
 def test_a_missing_image_of_a_triplet_is_one_clear_line(middlebury: Path) -> None:
