@@ -119,11 +119,55 @@ def test_a_folder_with_two_images_is_no_triplet(bikes: Frame, tmp_path: Path) ->
         find_triplets(tmp_path, "triplets")
 
 
-def test_a_benchmark_is_evaluated_like_any_frames(middlebury: Path, tmp_path: Path) -> None:
-    chosen = EvaluationSettings.model_validate({"layout": "middlebury", "pictures": ["Walking:*"]})
-    evaluate(middlebury, "linear", chosen, tmp_path / "out")
-    scores = open_evaluation(tmp_path / "out").scores
-    assert list(scores["sequence"]) == ["Beanbags", "Walking"]
-    assert list(scores["first_frame"]) == [10, 10]
-    assert (scores["standard_psnr"] > 15).all()
-    assert (tmp_path / "out/predictions/Walking/00010-truth.png").is_file()
+def written(layout: str, folder: Path, frames: Frame) -> Path:
+    """A benchmark of one triplet, of an odd size, in the layout in which it is published."""
+    names = {
+        "middlebury": ["W/frame10.png", "W/frame10i11.png", "W/frame11.png"],
+        "vimeo-90k": [f"sequences/00001/0001/im{i}.png" for i in (1, 2, 3)],
+        "ucf101": ["7/frame_00.png", "7/frame_01_gt.png", "7/frame_02.png"],
+        "snu-film": [f"test/GOPRO_test/G/00000{i}.png" for i in (1, 2, 3)],
+        "triplets": ["any/a.png", "any/b.png", "any/c.png"],
+    }[layout]
+    for frame, name in zip(frames, names, strict=True):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(frame[:43, :61]).save(folder / name)
+    if layout == "vimeo-90k":
+        (folder / "tri_testlist.txt").write_text("00001/0001\n")
+    if layout == "snu-film":
+        (folder / "test-easy.txt").write_text(" ".join(names) + "\n")
+    return folder
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_every_benchmark_is_evaluated_like_any_frames(
+    layout: str, bikes: Frame, tmp_path: Path
+) -> None:
+    folder = written(layout, tmp_path / "benchmark", bikes[3:6])
+    chosen = {"layout": layout, "pictures": ["*"]}
+    if layout == "snu-film":
+        chosen["subset"] = "easy"
+    evaluate(folder, "linear", EvaluationSettings.model_validate(chosen), tmp_path / "out")
+    (row,) = open_evaluation(tmp_path / "out").scores.to_dict("records")
+    assert (row["height"], row["width"], row["cut"]) == (43, 61, 0)
+    first, truth, third = (frame[:43, :61].astype(int) for frame in bikes[3:6])
+    error = (first + third + 1) // 2 - truth
+    assert row["standard_psnr"] == pytest.approx(
+        20 * np.log10(255) - 10 * np.log10((error**2).mean())
+    )
+    (picture,) = (tmp_path / "out/predictions").rglob("*-truth.png")
+    with Image.open(picture) as image:
+        np.testing.assert_array_equal(image, truth)
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_a_benchmark_that_lacks_an_image_is_one_clear_line_before_anything_is_scored(
+    layout: str, bikes: Frame, tmp_path: Path
+) -> None:
+    folder = written(layout, tmp_path / "benchmark", bikes[3:6])
+    sorted(folder.rglob("*.png"))[2].unlink()
+    chosen = {"layout": layout} | ({"subset": "easy"} if layout == "snu-film" else {})
+    with pytest.raises(
+        MidframeError, match="is missing, so|holds 2 images, but a triplet is three"
+    ):
+        evaluate(folder, "linear", EvaluationSettings.model_validate(chosen), tmp_path / "out")
+    assert not (tmp_path / "out").exists()
