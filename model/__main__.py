@@ -32,17 +32,35 @@ def _train_arguments(parser: argparse.ArgumentParser) -> None:
         help="torchvision's VGG-19 weights; the losses vgg and combined need them",
     )
     parser.add_argument(
+        "--frames",
+        type=Path,
+        metavar="FRAMES",
+        help="the dataset that the triplets of the setting visual_tests are in",
+    )
+    parser.add_argument(
         "--state-minutes",
         type=float,
         default=STATE_MINUTES,
         metavar="M",
         help="minutes between two states that a killed run can go on from (default: %(default)g)",
     )
+    parser.add_argument(
+        "--processes",
+        type=int,
+        default=1,
+        metavar="N",
+        help="processes on this machine that share every batch, one a GPU (default: %(default)d)",
+    )
     settings_argument(parser, "the stage's settings")
     parser.set_defaults(command=_train)
 
 
 def _train(arguments: argparse.Namespace) -> None:
+    from model.launch import is_launched, launch
+
+    if arguments.processes > 1 and not is_launched():
+        launch(arguments.processes, sys.argv[1:])
+        return
     from model.settings import TrainingSettings
     from model.training import train
     from pipeline.settings import load
@@ -54,6 +72,7 @@ def _train(arguments: argparse.Namespace) -> None:
         load(TrainingSettings, arguments.settings),
         init=arguments.init,
         vgg=arguments.vgg,
+        frames=arguments.frames,
         state_minutes=arguments.state_minutes,
     )
 
@@ -108,9 +127,14 @@ def _tables_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "evaluations",
         type=Path,
-        nargs="+",
+        nargs="*",
         metavar="EVALUATION",
         help="directories that evaluate has written, one a row",
+    )
+    parser.add_argument(
+        "--left-out",
+        metavar="WHY",
+        help="write a table without rows that says why there are none",
     )
     output_argument(parser, "directory to write: table.md and table.csv")
     settings_argument(parser, "settings of the table")
@@ -119,10 +143,18 @@ def _tables_arguments(parser: argparse.ArgumentParser) -> None:
 
 def _tables(arguments: argparse.Namespace) -> None:
     from model.settings import TableSettings
-    from model.tables import make_table
+    from model.tables import leave_out, make_table
+    from pipeline.errors import MidframeError
     from pipeline.settings import load
 
-    make_table(arguments.evaluations, load(TableSettings, arguments.settings), arguments.out)
+    settings = load(TableSettings, arguments.settings)
+    if bool(arguments.evaluations) == bool(arguments.left_out):
+        raise MidframeError("tables: give evaluations, or --left-out and why there are none")
+    if arguments.left_out:
+        leave_out(arguments.left_out, settings, arguments.out)
+        notice(f"{settings.title}: left out: {arguments.left_out}")
+    else:
+        make_table(arguments.evaluations, settings, arguments.out)
 
 
 def _figures_arguments(parser: argparse.ArgumentParser) -> None:
@@ -167,6 +199,13 @@ def _report_arguments(parser: argparse.ArgumentParser) -> None:
         parser.add_argument(
             f"--{name}", type=Path, nargs="+", default=[], metavar="PATH", help=what
         )
+    parser.add_argument(
+        "--left-out",
+        nargs="+",
+        default=[],
+        metavar="WHY",
+        help="lines that say what was left out, and why",
+    )
     parser.set_defaults(command=_report)
 
 
@@ -180,6 +219,7 @@ def _report(arguments: argparse.Namespace) -> None:
         tables=arguments.table,
         figures=arguments.figures,
         videos=arguments.video,
+        left_out=arguments.left_out,
     )
     write_report(parts, arguments.out, arguments.title)
 

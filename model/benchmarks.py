@@ -12,7 +12,7 @@ from pathlib import Path
 from PIL import Image, UnidentifiedImageError
 
 from pipeline.errors import MidframeError
-from pipeline.frames import IMAGE_SUFFIXES
+from pipeline.frames import IMAGE_MODES, IMAGE_SUFFIXES
 
 SNU_FILM_SUBSETS = ("easy", "medium", "hard", "extreme")
 
@@ -26,21 +26,33 @@ class ImageTriplet:
     paths: tuple[Path, Path, Path]
 
     def size(self) -> tuple[int, int]:
-        """Width and height in pixels of the true frame, from its header.
+        """Width and height in pixels, from the headers of the three files.
 
         Raises
         ------
         MidframeError
-            if one of the three is missing, or the true frame is no image.
+            if one of them is missing, no image, of another size, or not 8-bit RGB or grey.
         """
-        for path in self.paths:
-            if not path.is_file():
-                raise MidframeError(f"{path}: is missing, so {self.sequence} is no whole triplet")
+        sizes = [self._size(path) for path in self.paths]
+        for path, (width, height) in zip(self.paths, sizes, strict=True):
+            if (width, height) != sizes[0]:
+                raise MidframeError(
+                    f"{path}: is {width}x{height}, but {self.paths[0].name} is "
+                    f"{sizes[0][0]}x{sizes[0][1]}; a triplet needs frames of one size"
+                )
+        return sizes[0]
+
+    def _size(self, path: Path) -> tuple[int, int]:
+        if not path.is_file():
+            raise MidframeError(f"{path}: is missing, so {self.sequence} is no whole triplet")
         try:
-            with Image.open(self.paths[1]) as image:
-                return image.width, image.height
+            with Image.open(path) as image:
+                mode, size = image.mode, (image.width, image.height)
         except (UnidentifiedImageError, OSError):
-            raise MidframeError(f"{self.paths[1]}: not an image that can be read") from None
+            raise MidframeError(f"{path}: not an image that can be read") from None
+        if mode not in IMAGE_MODES:
+            raise MidframeError(f"{path}: colour mode {mode}; 8-bit RGB or grey images are needed")
+        return size
 
 
 def find_triplets(folder: Path, layout: str, subset: str | None = None) -> list[ImageTriplet]:
@@ -58,13 +70,29 @@ def find_triplets(folder: Path, layout: str, subset: str | None = None) -> list[
     MidframeError
         if the benchmark is not there, with where to get it.
     """
+    if absent := absence(folder, layout):
+        raise MidframeError(absent)
     find, what = LAYOUTS[layout]
-    if not folder.is_dir():
-        raise MidframeError(f"{folder}: no such folder; {what}")
     triplets = find(folder, subset)
     if not triplets:
         raise MidframeError(f"{folder}: holds no triplet in the layout '{layout}'; {what}")
     return triplets
+
+
+def absence(folder: Path, layout: str) -> str | None:
+    """Say that a benchmark is not there and where to get it; ``None`` if it is there.
+
+    Parameters
+    ----------
+    folder : where it should be unpacked; of ``"sequences"`` also a video file.
+    layout : as in `find_triplets`, or ``"sequences"``.
+    """
+    what = SEQUENCES if layout == "sequences" else LAYOUTS[layout][1]
+    if folder.is_dir():
+        return None if any(folder.iterdir()) else f"{folder}: is empty; {what}"
+    if folder.is_file():
+        return None if layout == "sequences" else f"{folder}: is a file, not a folder; {what}"
+    return f"{folder}: no such folder; {what}"
 
 
 def _middlebury(folder: Path, subset: str | None) -> list[ImageTriplet]:
@@ -117,7 +145,7 @@ def _snu_film(folder: Path, subset: str | None) -> list[ImageTriplet]:
     file = next((path for path in lists if path.is_file()), lists[0])
     triplets = []
     for line in _lines(file):
-        names = [re.sub(r"^.*?(?=test/)", "", name) for name in line.split()]
+        names = [re.sub(r"^.*?(?=test/)", "", name, count=1) for name in line.split()]
         if len(names) != 3:
             raise MidframeError(f"{file}: '{line}' does not name three images")
         first, truth, third = (folder / name for name in names)
@@ -153,6 +181,8 @@ def _lines(file: Path) -> list[str]:
 def _natural(name: str) -> tuple[int, str]:
     return (int(name) if name.isdecimal() else 0, name)
 
+
+SEQUENCES = "a folder of videos or of image folders is needed, or one video"
 
 # Each layout's reader, and what to do if the benchmark is not there.
 LAYOUTS: dict[str, tuple[Callable[[Path, str | None], list[ImageTriplet]], str]] = {

@@ -22,7 +22,7 @@ from model.bootstrap import Estimate, mean_interval
 from model.interpolation import LINEAR, Predictor, load_predictor
 from model.metrics import PROTOCOLS, quantise
 from model.settings import EvaluationSettings
-from model.triplets import Triplet, choose_triplets, digest_sources, prepare, read_triplets
+from model.triplets import Triplet, choose_triplets, describe_sources, prepare, read_triplets
 from pipeline.errors import MidframeError
 from pipeline.frames import Frame
 from pipeline.jump_cuts import histogram_distance
@@ -39,7 +39,7 @@ from pipeline.provenance import (
 )
 
 KIND = "evaluation"
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 SCORES = "scores.csv"
 PICTURES = "predictions"
 
@@ -75,11 +75,9 @@ def evaluate(
     triplets = choose_triplets(frames, settings)
     predictor = load_predictor(model, device)
     inputs = {} if model == LINEAR else {"weights": Path(model)}
-    content: dict[str, Any] = {"model": label}
     if (frames / MANIFEST).is_file():
         inputs["frames"] = frames
-    else:
-        content["sequences"] = digest_sources(triplets)
+    content: dict[str, Any] = {"model": label, "sequences": describe_sources(triplets)}
     unfinished = _unfinished(
         out,
         {
@@ -208,12 +206,16 @@ def _json(estimate: Estimate) -> dict[str, float | None]:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """A published evaluation: its scores, one row an image, and where its pictures lie."""
+    """A published evaluation: its scores, one row an image, and where its pictures lie.
+
+    ``sequences`` tells what the images were read from (`model.triplets.describe_sources`).
+    """
 
     directory: Path
     label: str
     settings: EvaluationSettings
     protocols: Mapping[str, str]
+    sequences: Mapping[str, dict[str, Any]]
     scores: pd.DataFrame
 
     @property
@@ -235,5 +237,6 @@ def open_evaluation(directory: Path) -> Evaluation:
         manifest["model"],
         EvaluationSettings(**manifest["settings"]),
         manifest["protocols"],
+        manifest["sequences"],
         pd.read_csv(directory / SCORES, dtype={"sequence": str}),
     )

@@ -195,7 +195,7 @@ def comparison(
     bar.set_label("absolute error in levels of 255", fontsize=7)
     bar.ax.tick_params(labelsize=7)
     bar.ax.grid(False)
-    figure.suptitle(f"{sequence}, frames {first_frame} to {first_frame + 2}", fontsize=9)
+    figure.suptitle(_heading(sequence, first_frame, settings), fontsize=9)
     return figure
 
 
@@ -218,8 +218,13 @@ def resolution_comparison(
         _picture(row[1], one.prediction, _title(one))
         _picture(row[2], one.truth[rows, columns], "truth, detail", nearest=True)
         _picture(row[3], one.prediction[rows, columns], "prediction, detail", nearest=True)
-    figure.suptitle(f"{sequence}, frames {first_frame} to {first_frame + 2}", fontsize=9)
+    figure.suptitle(_heading(sequence, first_frame, settings), fontsize=9)
     return figure
+
+
+def _heading(sequence: str, first_frame: int, settings: FigureSettings) -> str:
+    name = f"{sequence}, frames {first_frame} to {first_frame + 2}"
+    return f"{name} ({settings.note})" if settings.note else name
 
 
 def _picture_page(height: float) -> Figure:

@@ -199,7 +199,7 @@ def check_usable(training: PatchStore, validation: PatchStore, crop: int) -> Non
                 f"{store.path}: patches of {store.patch_size} pixels are smaller than the crop of "
                 f"{crop}; lower crop or sample larger patches"
             )
-    shared = sorted(_frames(training) & _frames(validation))
+    shared = sorted(frames_of(training) & frames_of(validation))
     if shared:
         sequence, frame = shared[0]
         raise MidframeError(
@@ -209,7 +209,7 @@ def check_usable(training: PatchStore, validation: PatchStore, crop: int) -> Non
         )
 
 
-def _frames(store: PatchStore) -> set[tuple[str, int]]:
+def frames_of(store: PatchStore) -> set[tuple[str, int]]:
     """Sequence and index of every frame in a store."""
     table = store.table()[["sequence", "first_frame"]].drop_duplicates()
     return {

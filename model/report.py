@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import jinja2
+import pandas as pd
 from markupsafe import Markup
 
 from model.evaluation import FORMAT_VERSION as EVALUATION_VERSION
@@ -22,6 +23,7 @@ from model.interpolation import complete_or_nothing
 from model.loss_curve import TRAINING_FORMAT_VERSION
 from model.tables import FORMAT_VERSION as TABLE_VERSION
 from model.tables import KIND as TABLE
+from model.tables import LEGEND
 from pipeline.errors import MidframeError
 from pipeline.provenance import read_manifest
 
@@ -30,7 +32,8 @@ from pipeline.provenance import read_manifest
 class Parts:
     """What a report is made of: directories that the stages have published, and videos.
 
-    ``inspections`` are what ``inspect`` has written: a summary and a contact sheet.
+    ``inspections`` are what ``inspect`` has written: a summary and a contact sheet. ``left_out``
+    are lines that say what was left out, and why.
     """
 
     inspections: Sequence[Path] = ()
@@ -39,6 +42,7 @@ class Parts:
     tables: Sequence[Path] = ()
     figures: Sequence[Path] = ()
     videos: Sequence[Path] = ()
+    left_out: Sequence[str] = ()
 
 
 def write_report(parts: Parts, out: Path, title: str = "Midframe") -> None:
@@ -49,7 +53,7 @@ def write_report(parts: Parts, out: Path, title: str = "Midframe") -> None:
     MidframeError
         if there is nothing to report, or one of the parts is not what it should be.
     """
-    stages = [_run(path, "model", TRAINING_FORMAT_VERSION) for path in parts.trainings]
+    stages = [_stage(path) for path in parts.trainings]
     evaluations = [_run(path, EVALUATION, EVALUATION_VERSION) for path in parts.evaluations]
     tables = [_run(path, TABLE, TABLE_VERSION) for path in parts.tables]
     figures = [_run(path, FIGURES, FIGURES_VERSION) for path in parts.figures]
@@ -63,11 +67,12 @@ def write_report(parts: Parts, out: Path, title: str = "Midframe") -> None:
     sections = {
         "dataset": datasets,
         "training": stages,
-        "tables": tables,
+        "tables": [*tables, *parts.left_out],
         "figures": figures,
         "videos": parts.videos,
         "runs": [True],
     }
+    texts = [_text_and_legend(path) for path in parts.tables]
     template = resources.files("model").joinpath("report.html").read_text(encoding="utf-8")
     environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined)
     page = environment.from_string(template).render(
@@ -75,14 +80,56 @@ def write_report(parts: Parts, out: Path, title: str = "Midframe") -> None:
         sections=[name for name, content in sections.items() if content],
         datasets=datasets,
         stages=stages,
-        tables=[to_html((path / "table.md").read_text(encoding="utf-8")) for path in parts.tables],
+        tables=[to_html(text) for text, _ in texts],
+        legends=[to_html(legend) for legend in dict.fromkeys(legend for _, legend in texts)],
+        headlines=[line for path in parts.tables if (line := headline(path))],
         figures=[picture for run in figures for picture in _pictures(run)],
         videos=[_relative(video, out.parent) for video in parts.videos],
+        left_out=parts.left_out,
         packages=runs[0]["manifest"]["packages"] if runs else {},
         runs=runs,
     )
     with complete_or_nothing(out) as partial:
         partial.write_text(page, encoding="utf-8")
+
+
+def _text_and_legend(table: Path) -> tuple[str, str]:
+    """A table in Markdown, and how it is to be read: the same for all, so told once."""
+    text, start, legend = (table / "table.md").read_text(encoding="utf-8").partition(LEGEND)
+    return text, start + legend
+
+
+def headline(table: Path) -> str:
+    """The result of a table in a sentence: the best model, and the baseline; or nothing.
+
+    By the mean PSNR under the last of the table's protocols, without triplets across jump cuts.
+    """
+    settings = read_manifest(table, TABLE, TABLE_VERSION)["settings"]
+    cells = pd.read_csv(table / "table.csv")
+    protocol, baseline = settings["protocols"][-1], settings["baseline"]
+    cells = cells[(cells["protocol"] == protocol) & (cells["metric"] == "psnr")]
+    cells = cells[(cells["cuts"] == 0) & cells["score"].notna()].set_index("label")
+    if cells.empty or baseline not in cells.index:
+        return ""
+    best = cells["score"].idxmax()
+    line = f"{settings['title']}: {best} {cells.loc[best, 'score']:.2f} dB"
+    if best != baseline:
+        of = cells.loc[best]
+        difference = f"{of['to_baseline']:+.2f} dB"
+        interval = f"{of['to_baseline_low']:+.2f} to {of['to_baseline_high']:+.2f}"
+        line += f", {baseline} {cells.loc[baseline, 'score']:.2f} dB: {difference} ({interval})"
+    else:
+        line += ", the highest of all"
+    return f"{line} (PSNR, {protocol})."
+
+
+def _stage(path: Path) -> dict[str, Any]:
+    """A trained stage, with its picture of validation patches after the last epoch."""
+    from model.visual_tests import HELD_OUT
+
+    run = _run(path, "model", TRAINING_FORMAT_VERSION)
+    name = f"epoch-{run['manifest']['last_epoch']['epoch']:04d}.png"
+    return {**run, "strip": _encoded(path / "visual" / HELD_OUT / name)}
 
 
 def _run(path: Path, kind: str, version: int) -> dict[str, Any]:
@@ -106,10 +153,11 @@ def _dataset(path: Path) -> dict[str, Any]:
 
 def _pictures(run: dict[str, Any]) -> Iterator[dict[str, str]]:
     for name in run["manifest"]["figures"]:
-        yield {"png": _encoded(run["path"] / f"{name}.png"), "caption": caption(name)}
+        text = caption(name, run["manifest"]["settings"]["note"])
+        yield {"png": _encoded(run["path"] / f"{name}.png"), "caption": text}
 
 
-def caption(name: str) -> str:
+def caption(name: str, note: str = "") -> str:
     """What the figure with the name of this file shows, in a sentence."""
     if name == "loss_curve":
         return (
@@ -118,7 +166,7 @@ def caption(name: str) -> str:
         )
     kind, _, triplet = name.partition("-")
     sequence, _, frame = triplet.rpartition("-")
-    where = f"{sequence}, triplet of frame {int(frame)}"
+    where = f"{sequence}, triplet of frame {int(frame)}" + (f", {note}" if note else "")
     if kind == "comparison":
         return f"The true middle frame beside its predictions, and their errors ({where})."
     return f"The same frame at several resolutions ({where})."

@@ -5,6 +5,7 @@ taken up by another experiment. What it holds is written whole or not at all.
 """
 
 import fcntl
+import glob
 import io
 import os
 import pickle
@@ -45,8 +46,9 @@ class Progress:
     """
 
     def __init__(self, out: Path, identity: Mapping[str, Any], writes: bool = True) -> None:
-        name = digest({"format_version": FORMAT_VERSION, **identity})[:16]
-        self.directory = out.with_name(f".{out.name}.progress-{name}")
+        self._name = out.name
+        key = digest({"format_version": FORMAT_VERSION, **identity})[:16]
+        self.directory = out.with_name(f".{out.name}.progress-{key}")
         self._lock: TextIO | None = None
         if writes:
             try:
@@ -88,8 +90,18 @@ class Progress:
         )
 
     def remove(self) -> None:
-        """Delete the directory, once the stage is published."""
+        """Delete the directory, once the stage is published, and those of other settings.
+
+        A directory that another process is still training in stays.
+        """
         shutil.rmtree(self.directory)
+        for other in self.directory.parent.glob(f".{glob.escape(self._name)}.progress-*"):
+            with (other / "lock").open("w") as lock:
+                try:
+                    fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                except OSError:
+                    continue
+                shutil.rmtree(other)
 
     def save(self, step: int, state: Mapping[str, Any]) -> None:
         """Keep ``state``, and of the older states only the newest.

@@ -3,6 +3,7 @@
 Nothing here imports torch, so that reading settings costs nothing.
 """
 
+from collections.abc import Iterable
 from typing import Literal, Self
 
 from pydantic import Field, model_validator
@@ -12,6 +13,14 @@ from pipeline.settings import Settings
 STATE_MINUTES = 10.0  # between two states of a training; no setting, as it changes no result
 
 LossName = Literal["l1", "l2", "ssim", "vgg", "combined"]
+
+
+def check_names(triplets: Iterable[str], key: str) -> None:
+    """Raise `ValueError` unless all are names of triplets, ``sequence:first_frame``."""
+    for triplet in triplets:
+        name, _, frame = triplet.rpartition(":")
+        if not name or not frame.isdecimal():
+            raise ValueError(f"{key}: must be 'sequence:first_frame', not '{triplet}'")
 
 
 class NetworkSettings(Settings):
@@ -83,8 +92,16 @@ class TrainingSettings(Settings):
     """Arithmetic of the network; weights and losses are always kept in float32."""
     save_every: int = Field(1, ge=1)
     """Epochs between two saved weights; those of the last epoch are always saved."""
+    visual_tests: list[str] = []
+    """Triplets, each `sequence:first_frame` of the dataset `frames`, that are predicted whole
+    after each epoch, to be looked at; ten validation patches always are."""
     seed: int = Field(0, ge=0)
     """Seed of the initial weights, of the order of the samples and of their augmentation."""
+
+    @model_validator(mode="after")
+    def _visual_tests_are_triplets(self) -> Self:
+        check_names(self.visual_tests, "visual_tests")
+        return self
 
 
 class Start(Settings):
@@ -103,8 +120,16 @@ class StageSettings(TrainingSettings):
     """Name of the patch set to train on."""
     validation: str
     """Name of the patch set to validate on."""
+    frames: str | None = None
+    """Name of the dataset that the triplets of `visual_tests` are in."""
     start: Start | None = None
     """The parent's weights to start from; null: from scratch."""
+
+    @model_validator(mode="after")
+    def _visual_tests_have_frames(self) -> Self:
+        if bool(self.visual_tests) != (self.frames is not None):
+            raise ValueError("visual_tests, frames: one needs the other")
+        return self
 
     def training(self) -> TrainingSettings:
         """The part that the command `train` takes; the rest are its arguments."""
@@ -166,10 +191,7 @@ class EvaluationSettings(Settings):
             raise ValueError("subset: is needed for the layout 'snu-film', and for no other")
         if self.layout != "sequences" and (self.stride != 3 or self.part != (0.0, 1.0)):
             raise ValueError("stride, part: a benchmark names its triplets; leave them out")
-        for triplet in self.triplets or ():
-            name, _, frame = triplet.rpartition(":")
-            if not name or not frame.isdecimal():
-                raise ValueError(f"triplets: must be 'sequence:first_frame', not '{triplet}'")
+        check_names(self.triplets or (), "triplets")
         return self
 
 
@@ -209,6 +231,8 @@ class FigureSettings(Settings):
     evaluations. Left out: every triplet that all of them kept."""
     error_peak: int = Field(64, ge=1, le=255)
     """Difference in levels (0..255) that the error map shows as its brightest colour."""
+    note: str = ""
+    """A remark that stands beside the name of every triplet, such as `seen in training`."""
     dpi: int = Field(200, ge=50, le=600)
     """Resolution of the PNG files in dots an inch."""
 

@@ -20,8 +20,9 @@ from model.network import SepConv
 from model.patches import Augmentation, Batch, ReadAhead, batches, epoch_order
 from model.resume import Progress, StopRequest
 from model.settings import TrainingSettings
-from model.training_log import ProgressLine, Row, Scalars, write_metrics, write_strips
-from model.validation import to_frames, validate, visual_tests
+from model.training_log import ProgressLine, Row, Scalars, write_metrics
+from model.validation import to_frames, validate
+from model.visual_tests import VisualTests
 from pipeline.errors import MidframeError
 from pipeline.patch_store import PatchStore
 from pipeline.progress import notice
@@ -50,9 +51,11 @@ class Stage:
         features: torch.nn.Module | None,
         training_store: PatchStore,
         validation_store: PatchStore,
+        visual_tests: VisualTests,
     ) -> None:
         self.name, self.settings, self.accelerator = name, settings, accelerator
         self.training_store, self.validation_store = training_store, validation_store
+        self.visual_tests = visual_tests
         self.loss = make_loss(settings, features.to(accelerator.device) if features else None)
         self.network = network.to(accelerator.device)
         # `model` is the network, wrapped for its processes and precision.
@@ -200,8 +203,7 @@ class Stage:
                 progress.results("weights") / f"epoch-{epoch:04d}.safetensors",
                 {**provenance, "epoch": epoch},
             )
-        strips = visual_tests(self.network, self.validation_store, self.accelerator.device)
-        write_strips(progress.results("visual") / f"epoch-{epoch:04d}.png", *strips)
+        self.visual_tests.write(self.network, epoch, progress.results("visual"))
         write_metrics(progress.results("") / "metrics.csv", position.rows)
         log.add({f"epoch/{name}": row[name] for name in row if name != "epoch"}, self.done)
         notice(

@@ -2,8 +2,10 @@
 
 import csv
 import io
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 from model.bootstrap import Estimate
 from model.comparison import METRICS, SAME, Cell, compare, verdict
@@ -18,6 +20,10 @@ KIND = "table"
 FORMAT_VERSION = 1
 DECIMALS = {"psnr": 2, "ssim": 4}
 UNITS = {"psnr": " dB", "ssim": ""}
+FEW_SEQUENCES = 3  # so many are told in the table; more are in the manifests of the evaluations
+LEGEND = """Means with 95 % bootstrap intervals over the images; bold: the best mean; †: cannot be
+told apart from it. Differences are taken image by image; where the interval of their
+mean holds 0, two models cannot be told apart. The protocols:"""
 
 
 def make_table(evaluations: Sequence[Path], settings: TableSettings, out: Path) -> None:
@@ -41,6 +47,15 @@ def make_table(evaluations: Sequence[Path], settings: TableSettings, out: Path) 
         (partial / "table.md").write_text(text, encoding="utf-8")
         inputs = {f"{index}": path for index, path in enumerate(evaluations)}
         write_manifest(partial, KIND, FORMAT_VERSION, settings, inputs, labels=labels)
+
+
+def leave_out(why: str, settings: TableSettings, out: Path) -> None:
+    """Publish a table that says why it has no rows: what it measures is not there."""
+    with publish(out) as partial:
+        (partial / "table.csv").write_text(to_csv([]), encoding="utf-8")
+        text = f"## {settings.title}\n\nLeft out: {why}.\n"
+        (partial / "table.md").write_text(text, encoding="utf-8")
+        write_manifest(partial, KIND, FORMAT_VERSION, settings, labels=[], left_out=why)
 
 
 def _labels(evaluations: Sequence[Evaluation], settings: TableSettings) -> list[str]:
@@ -157,20 +172,15 @@ def to_markdown(
         lines += _scores(chosen, settings.baseline) + [""]
     if published is not None and any(cell.published is not None for cell in cells):
         lines += _beside(cells, published) + [""]
-    lines += [
-        "Means with 95 % bootstrap intervals over the images; bold: the best mean; †: cannot be",
-        "told apart from it. Differences are taken image by image; where the interval of their",
-        "mean holds 0, two models cannot be told apart. The protocols:",
-        "",
-    ]
-    lines += [f"- {PROTOCOLS[name]}" for name in settings.protocols]
     left_out = max(cell.score.left_out for cell in cells)
     if left_out:
         lines += [
-            "",
             f"Up to {left_out} images are predicted without any error; their PSNR is infinite and "
             "not part of a mean.",
+            "",
         ]
+    lines += [LEGEND, ""]
+    lines += [f"- {PROTOCOLS[name]}" for name in settings.protocols]
     return "\n".join(lines) + "\n"
 
 
@@ -182,7 +192,21 @@ def _what(evaluation: Evaluation, cut_count: int) -> str:
         text += f", scaled to {settings.size[0]}x{settings.size[1]} ({settings.scaler})"
     if settings.crop:
         text += f", centre {settings.crop}x{settings.crop}"
-    return f"{text}; with a jump cut: {cut_count}."
+    text += f"; with a jump cut: {cut_count}."
+    if len(evaluation.sequences) <= FEW_SEQUENCES:
+        sources = [_source(name, of) for name, of in evaluation.sequences.items()]
+        text += f" Read from {'; '.join(sources)}."
+    return text
+
+
+def _source(name: str, described: Mapping[str, Any]) -> str:
+    """What a sequence was read from, in words."""
+    text = f"{name}: {described['width']}x{described['height']}"
+    if described.get("frame_count"):
+        text += f", {described['frame_count']} frames"
+    if described.get("fps"):
+        text += f", {float(Fraction(described['fps'])):.6g} fps"
+    return f"{text}, SHA-256 `{described['sha256']}`"
 
 
 def _scores(cells: Sequence[Cell], baseline: str) -> list[str]:

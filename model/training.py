@@ -20,6 +20,7 @@ from model.settings import STATE_MINUTES, TrainingSettings
 from model.stage import Stage
 from model.validation import score_linear
 from model.vgg import load_features
+from model.visual_tests import VisualTests
 from pipeline.errors import MidframeError
 from pipeline.patch_store import PatchStore
 from pipeline.progress import notice
@@ -36,6 +37,7 @@ def train(
     settings: TrainingSettings,
     init: Path | None = None,
     vgg: Path | None = None,
+    frames: Path | None = None,
     state_minutes: float = STATE_MINUTES,
 ) -> None:
     """Train one stage and publish its weights and metrics.
@@ -47,10 +49,10 @@ def train(
     ----------
     patches, validation : patch directories that share no frame.
     out : directory to publish: ``weights/epoch-0001.safetensors`` and so on, ``metrics.csv``,
-        ``tensorboard/``, ``visual/`` (the same validation patches after each epoch) and the
-        manifest.
+        ``tensorboard/``, ``visual/`` (`model.visual_tests`) and the manifest.
     init : weights to start from; left out, the stage starts from scratch.
     vgg : torchvision's VGG-19 weights; the losses ``vgg`` and ``combined`` need them.
+    frames : the dataset that the triplets of the setting ``visual_tests`` are in.
     state_minutes : minutes between two states.
 
     Raises
@@ -63,10 +65,17 @@ def train(
     check_replaceable(out)
     training_store, validation_store = PatchStore.open(patches), PatchStore.open(validation)
     check_usable(training_store, validation_store, settings.crop)
+    visual_tests = VisualTests(training_store, validation_store, frames, settings.visual_tests)
     features = _features(settings, vgg)
     network = _network(settings, init)
     accelerator = _accelerator(settings)
-    given = {"patches": patches, "validation": validation, "init": init, "vgg": vgg}
+    given = {
+        "patches": patches,
+        "validation": validation,
+        "init": init,
+        "vgg": vgg,
+        "frames": frames,
+    }
     inputs = {name: path for name, path in given.items() if path is not None}
     identity = {
         "settings": settings.model_dump(mode="json"),
@@ -77,7 +86,14 @@ def train(
     writes = accelerator.is_main_process
     with Progress(out, identity, writes) as progress, stop_request() as stop, _memory(settings):
         stage = Stage(
-            out.name, settings, accelerator, network, features, training_store, validation_store
+            out.name,
+            settings,
+            accelerator,
+            network,
+            features,
+            training_store,
+            validation_store,
+            visual_tests,
         )
         if writes:
             notice(
@@ -85,6 +101,10 @@ def train(
                 f"{settings.loss}; linear interpolation has a validation PSNR of "
                 f"{linear['psnr']:.2f} dB"
             )
+            if accelerator.num_processes > 1:
+                notice(
+                    f"training {out.name}: {accelerator.num_processes} processes share every batch"
+                )
         provenance = {
             "stage": identity,
             "parent": read_description(init).provenance if init else None,

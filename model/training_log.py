@@ -1,4 +1,4 @@
-"""What a training leaves to look at: metrics.csv, TensorBoard, pictures, a progress line."""
+"""What a training tells of itself: metrics.csv, TensorBoard, a progress line."""
 
 import csv
 import io
@@ -7,9 +7,6 @@ import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-import numpy as np
-from numpy.typing import NDArray
-from PIL import Image
 from torch.utils.tensorboard import SummaryWriter
 from tqdm import tqdm
 
@@ -25,7 +22,6 @@ COLUMNS = (
     "validation_psnr",
     "validation_ssim",
 )
-MARGIN = 4  # pixels between the pictures of a strip
 
 
 def write_metrics(path: Path, rows: Sequence[Row]) -> None:
@@ -39,23 +35,6 @@ def write_metrics(path: Path, rows: Sequence[Row]) -> None:
     writer.writeheader()
     writer.writerows(rows)
     write_atomically(path, text.getvalue().encode())
-
-
-def write_strips(path: Path, triplets: NDArray[np.uint8], predictions: NDArray[np.uint8]) -> None:
-    """Write a picture of visual tests: a row each of first, predicted, true and third frame.
-
-    Parameters
-    ----------
-    triplets : uint8 RGB [n, 3, H, W, 3].
-    predictions : uint8 RGB [n, H, W, 3].
-    """
-    columns = [triplets[:, 0], predictions, triplets[:, 1], triplets[:, 2]]
-    around = ((0, 0), (0, MARGIN), (0, MARGIN), (0, 0))
-    rows = np.concatenate([np.pad(c, around, constant_values=255) for c in columns], axis=2)
-    picture = rows.reshape(-1, *rows.shape[2:])[:-MARGIN, :-MARGIN]
-    content = io.BytesIO()
-    Image.fromarray(picture).save(content, "png")
-    write_atomically(path, content.getvalue())
 
 
 class Scalars:

@@ -5,6 +5,7 @@ from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -150,7 +151,7 @@ def read_triplets(triplets: list[Triplet]) -> Iterator[tuple[Triplet, list[Frame
     Raises
     ------
     MidframeError
-        if a frame cannot be read, or the frames of a triplet differ in size.
+        if a frame cannot be read.
     """
     by_sequence: dict[str, list[Triplet]] = {}
     for triplet in triplets:
@@ -158,24 +159,13 @@ def read_triplets(triplets: list[Triplet]) -> Iterator[tuple[Triplet, list[Frame
     for group in by_sequence.values():
         for triplet in group:
             if isinstance(triplet.source, ImageTriplet):
-                yield triplet, _read_images(triplet.source)
+                yield triplet, [read_image(path) for path in triplet.source.paths]
             elif triplet.source.path.is_dir():
                 first = triplet.first_frame
                 yield triplet, list(triplet.source.read(first, first + 3))
             else:
                 yield from _read_video(triplet.source, group)
                 break
-
-
-def _read_images(triplet: ImageTriplet) -> list[Frame]:
-    frames = [read_image(path) for path in triplet.paths]
-    for path, frame in zip(triplet.paths, frames, strict=True):
-        if frame.shape != frames[0].shape:
-            raise MidframeError(
-                f"{path}: is {frame.shape[1]}x{frame.shape[0]}, but {triplet.paths[0].name} is "
-                f"{frames[0].shape[1]}x{frames[0].shape[0]}; a triplet needs frames of one size"
-            )
-    return frames
 
 
 def _read_video(
@@ -204,13 +194,25 @@ def prepare(frame: Frame, settings: EvaluationSettings) -> Frame:
     return np.ascontiguousarray(frame)
 
 
-def digest_sources(triplets: list[Triplet]) -> dict[str, str]:
-    """A digest of what each sequence of the triplets was read from, by its name."""
+def describe_sources(triplets: list[Triplet]) -> dict[str, dict[str, Any]]:
+    """What each sequence of the triplets was read from, by its name; JSON values.
+
+    ``width`` and ``height`` in pixels, ``sha256`` of its files, and of a sequence (not of a
+    benchmark's images) ``frame_count`` and ``fps``.
+    """
+    described: dict[str, dict[str, Any]] = {}
     files: dict[str, list[str]] = {}
-    digests: dict[str, str] = {}
     for triplet in triplets:
-        if isinstance(triplet.source, ImageTriplet):
-            files.setdefault(triplet.sequence, []).extend(map(file_digest, triplet.source.paths))
-        elif triplet.sequence not in digests:
-            digests[triplet.sequence] = sequence_digest(triplet.source.path)
-    return digests | {name: digest(found) for name, found in files.items()}
+        name, source = triplet.sequence, triplet.source
+        size = {"width": triplet.width, "height": triplet.height}
+        if isinstance(source, ImageTriplet):
+            files.setdefault(name, []).extend(map(file_digest, source.paths))
+            described[name] = {**size, "sha256": digest(files[name])}
+        elif name not in described:
+            described[name] = {
+                **size,
+                "frame_count": source.frame_count,
+                "fps": None if source.fps is None else str(source.fps),
+                "sha256": sequence_digest(source.path),
+            }
+    return described

@@ -9,14 +9,13 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from model.losses import Loss
-from model.metrics import PROTOCOLS, quantise
+from model.metrics import PROTOCOLS
 from model.network import SepConv
 from model.patches import Batch, ReadAhead, batches, centre_crop
 from model.settings import TrainingSettings
 from pipeline.errors import MidframeError
 from pipeline.patch_store import PatchStore
 
-VISUAL_TESTS = 10
 STANDARD = PROTOCOLS["standard"]
 MOST_DECIBELS = 100.0  # what a prediction without any error counts as, so that a mean stays finite
 
@@ -119,24 +118,3 @@ def _validation_batches(
         process=accelerator.process_index if accelerator else 0,
         processes=accelerator.num_processes if accelerator else 1,
     )
-
-
-@torch.no_grad()
-def visual_tests(
-    network: SepConv, store: PatchStore, device: torch.device
-) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
-    """Predict the same few whole patches, spread evenly over the store, every time.
-
-    Returns
-    -------
-    triplets : uint8 RGB [n, 3, H, W, 3], n at most `VISUAL_TESTS`.
-    predictions : uint8 RGB [n, H, W, 3].
-    """
-    network.eval()
-    chosen = np.unique(np.linspace(0, len(store) - 1, VISUAL_TESTS).round().astype(int))
-    triplets = store.read(chosen)
-    predictions = []
-    for triplet in triplets:
-        first, _, third = to_frames(triplet[None], device)
-        predictions.append(quantise(to_image(network(first, third)[0].float()), "round"))
-    return triplets, np.stack(predictions)

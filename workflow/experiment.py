@@ -118,6 +118,9 @@ class Experiment(Settings):
     """Which conda environment the networks run in, with `snakemake --sdm conda`."""
     archives: str = "data"
     """Folder for what is downloaded; experiments may share it."""
+    vgg: str | None = None
+    """torchvision's VGG-19 weights that are already on disk, used instead of the download; the
+    losses `vgg` and `combined` need them."""
     datasets: dict[Name, DatasetSettings] = Field(min_length=1)
     """Where frames come from."""
     motion: MotionSettings = MotionSettings()
@@ -147,6 +150,8 @@ class Experiment(Settings):
         for name, stage in self.stages.items():
             for key in ("patches", "validation"):
                 _check([getattr(stage, key)], self.patches, f"stages.{name}.{key}")
+            if stage.frames is not None:
+                _check([stage.frames], self.datasets, f"stages.{name}.frames")
             if stage.start is not None:
                 place = f"stages.{name}.start"
                 _check([stage.start.stage], self.stages, f"{place}.stage")

@@ -7,7 +7,7 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from model.benchmarks import LAYOUTS, find_triplets
+from model.benchmarks import LAYOUTS, absence, find_triplets
 from model.evaluation import evaluate, open_evaluation
 from model.settings import EvaluationSettings
 from pipeline.errors import MidframeError
@@ -86,8 +86,24 @@ def test_a_benchmark_that_is_not_there_says_what_is_needed(layout: str, tmp_path
     subset = "easy" if layout == "snu-film" else None
     with pytest.raises(MidframeError, match=r"no such folder; .*(https?://|needed)"):
         find_triplets(tmp_path / "none", layout, subset)
+    with pytest.raises(MidframeError, match=r"is empty; .*(https?://|needed)"):
+        find_triplets(tmp_path, layout, subset)
+    (tmp_path / "readme.txt").write_text("")
     with pytest.raises(MidframeError, match=r"holds no triplet|list of triplets cannot be read"):
         find_triplets(tmp_path, layout, subset)
+
+
+def test_any_frames_that_are_not_there_are_absent_and_a_video_is_there(
+    clips: Path, tmp_path: Path
+) -> None:
+    assert absence(clips / "bikes.mp4", "sequences") is None
+    assert absence(clips, "sequences") is None
+    missing = absence(tmp_path / "none", "sequences")
+    assert missing is not None
+    assert missing.endswith(
+        "none: no such folder; a folder of videos or of image folders is needed, or one video"
+    )
+    assert "is a file, not a folder" in str(absence(clips / "bikes.mp4", "ucf101"))
 
 
 def test_a_missing_image_of_a_triplet_is_one_clear_line(middlebury: Path) -> None:
@@ -103,11 +119,55 @@ def test_a_folder_with_two_images_is_no_triplet(bikes: Frame, tmp_path: Path) ->
         find_triplets(tmp_path, "triplets")
 
 
-def test_a_benchmark_is_evaluated_like_any_frames(middlebury: Path, tmp_path: Path) -> None:
-    chosen = EvaluationSettings.model_validate({"layout": "middlebury", "pictures": ["Walking:*"]})
-    evaluate(middlebury, "linear", chosen, tmp_path / "out")
-    scores = open_evaluation(tmp_path / "out").scores
-    assert list(scores["sequence"]) == ["Beanbags", "Walking"]
-    assert list(scores["first_frame"]) == [10, 10]
-    assert (scores["standard_psnr"] > 15).all()
-    assert (tmp_path / "out/predictions/Walking/00010-truth.png").is_file()
+def written(layout: str, folder: Path, frames: Frame) -> Path:
+    """A benchmark of one triplet, of an odd size, in the layout in which it is published."""
+    names = {
+        "middlebury": ["W/frame10.png", "W/frame10i11.png", "W/frame11.png"],
+        "vimeo-90k": [f"sequences/00001/0001/im{i}.png" for i in (1, 2, 3)],
+        "ucf101": ["7/frame_00.png", "7/frame_01_gt.png", "7/frame_02.png"],
+        "snu-film": [f"test/GOPRO_test/G/00000{i}.png" for i in (1, 2, 3)],
+        "triplets": ["any/a.png", "any/b.png", "any/c.png"],
+    }[layout]
+    for frame, name in zip(frames, names, strict=True):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(frame[:43, :61]).save(folder / name)
+    if layout == "vimeo-90k":
+        (folder / "tri_testlist.txt").write_text("00001/0001\n")
+    if layout == "snu-film":
+        (folder / "test-easy.txt").write_text(" ".join(names) + "\n")
+    return folder
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_every_benchmark_is_evaluated_like_any_frames(
+    layout: str, bikes: Frame, tmp_path: Path
+) -> None:
+    folder = written(layout, tmp_path / "benchmark", bikes[3:6])
+    chosen = {"layout": layout, "pictures": ["*"]}
+    if layout == "snu-film":
+        chosen["subset"] = "easy"
+    evaluate(folder, "linear", EvaluationSettings.model_validate(chosen), tmp_path / "out")
+    (row,) = open_evaluation(tmp_path / "out").scores.to_dict("records")
+    assert (row["height"], row["width"], row["cut"]) == (43, 61, 0)
+    first, truth, third = (frame[:43, :61].astype(int) for frame in bikes[3:6])
+    error = (first + third + 1) // 2 - truth
+    assert row["standard_psnr"] == pytest.approx(
+        20 * np.log10(255) - 10 * np.log10((error**2).mean())
+    )
+    (picture,) = (tmp_path / "out/predictions").rglob("*-truth.png")
+    with Image.open(picture) as image:
+        np.testing.assert_array_equal(image, truth)
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_a_benchmark_that_lacks_an_image_is_one_clear_line_before_anything_is_scored(
+    layout: str, bikes: Frame, tmp_path: Path
+) -> None:
+    folder = written(layout, tmp_path / "benchmark", bikes[3:6])
+    sorted(folder.rglob("*.png"))[2].unlink()
+    chosen = {"layout": layout} | ({"subset": "easy"} if layout == "snu-film" else {})
+    with pytest.raises(
+        MidframeError, match="is missing, so|holds 2 images, but a triplet is three"
+    ):
+        evaluate(folder, "linear", EvaluationSettings.model_validate(chosen), tmp_path / "out")
+    assert not (tmp_path / "out").exists()

@@ -10,7 +10,7 @@ from PIL import Image
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
 from model import evaluation
-from model.evaluation import evaluate, open_evaluation
+from model.evaluation import FORMAT_VERSION, evaluate, open_evaluation
 from model.interpolation import linear
 from model.metrics import PROTOCOLS
 from model.settings import EvaluationSettings
@@ -29,14 +29,17 @@ def rows(directory: Path) -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
+@pytest.mark.parametrize(
+    ("clip", "stride", "count"), [("carphone_pristine", 30, 4), ("bikes", 75, 4)]
+)
 def test_linear_interpolation_scores_what_ten_lines_of_numpy_and_scikit_image_give(
-    clips: Path, tmp_path: Path
+    clip: str, stride: int, count: int, clips: Path, tmp_path: Path
 ) -> None:
-    evaluate(clips / "carphone_pristine.mp4", "linear", settings(stride=30), tmp_path / "out")
-    (sequence,) = open_frames(clips / "carphone_pristine.mp4")
+    evaluate(clips / f"{clip}.mp4", "linear", settings(stride=stride), tmp_path / "out")
+    (sequence,) = open_frames(clips / f"{clip}.mp4")
     frames = [frame.astype(int) for frame in sequence.read()]
     found = rows(tmp_path / "out")
-    assert [int(row["first_frame"]) for row in found] == [0, 30, 60, 90]
+    assert [int(row["first_frame"]) for row in found] == [stride * i for i in range(count)]
     for row in found:
         a, b, c = frames[int(row["first_frame"]) :][:3]
         for name, total in (("standard", a + c + 1), ("niklaus", a + c)):
@@ -63,7 +66,7 @@ def test_a_triplet_across_a_jump_cut_is_flagged_and_scored(
     evaluate(small_frames, "linear", settings(sequences=["cut"], stride=1), tmp_path / "out")
     found = rows(tmp_path / "out")
     assert [int(row["first_frame"]) for row in found if row["cut"] == "1"] == [3, 4]
-    manifest = read_manifest(tmp_path / "out", "evaluation", 1)
+    manifest = read_manifest(tmp_path / "out", "evaluation", FORMAT_VERSION)
     assert (manifest["images"], manifest["images_with_cut"]) == (10, 2)
     means = manifest["means"]
     assert means["with_cuts"]["standard"]["psnr"]["count"] == 10
@@ -76,7 +79,7 @@ def test_a_triplet_across_a_jump_cut_is_flagged_and_scored(
 
 def test_means_are_those_of_the_rows(small_frames: Path, tmp_path: Path) -> None:
     evaluate(small_frames, "linear", settings(), tmp_path / "out")
-    means = read_manifest(tmp_path / "out", "evaluation", 1)["means"]["with_cuts"]
+    means = read_manifest(tmp_path / "out", "evaluation", FORMAT_VERSION)["means"]["with_cuts"]
     for name in PROTOCOLS:
         for metric in ("psnr", "ssim"):
             values = [float(row[f"{name}_{metric}"]) for row in rows(tmp_path / "out")]
@@ -108,9 +111,16 @@ def test_a_dataset_directory_is_named_in_the_manifest_by_its_own(
 ) -> None:
     evaluate(dataset, "linear", settings(), tmp_path / "dataset")
     evaluate(small_frames, "linear", settings(), tmp_path / "folder")
-    assert "frames" in read_manifest(tmp_path / "dataset", "evaluation", 1)["inputs"]
-    folder = read_manifest(tmp_path / "folder", "evaluation", 1)
+    assert "frames" in read_manifest(tmp_path / "dataset", "evaluation", FORMAT_VERSION)["inputs"]
+    folder = read_manifest(tmp_path / "folder", "evaluation", FORMAT_VERSION)
     assert set(folder["sequences"]) == {"cut", "ride"}
+    assert {
+        key: folder["sequences"]["ride"][key] for key in ("width", "height", "frame_count")
+    } == {
+        "width": 120,
+        "height": 80,
+        "frame_count": 6,
+    }
     assert rows(tmp_path / "dataset") == rows(tmp_path / "folder")
 
 

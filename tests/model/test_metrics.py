@@ -93,6 +93,19 @@ def test_truncating_costs_what_half_a_level_of_bias_costs(bikes: Frame) -> None:
     assert rounded - truncated == pytest.approx(0.06, abs=0.02)
 
 
+def test_truncating_costs_the_bias_of_half_a_level_where_a_mean_of_two_frames_is_odd(
+    bikes: Frame,
+) -> None:
+    first, target, third = bikes[10:13].astype(int)
+    prediction = (first.astype(np.float32) + third.astype(np.float32)) / np.float32(510)
+    odd = (first + third) % 2
+    error = (first + third) // 2 - target  # of the truncated prediction; rounded, odd sums gain 1
+    gain = 10 * math.log10((error**2).mean() / ((error + odd) ** 2).mean())
+    scores = {name: PROTOCOLS[name].score(prediction, bikes[11]).psnr for name in PROTOCOLS}
+    assert scores["standard"] - scores["niklaus"] == pytest.approx(gain, abs=1e-9)
+    assert abs(gain) > 1e-3
+
+
 def test_a_target_with_a_maximum_of_nine_tenths_loses_0_92_db_as_published(bikes: Frame) -> None:
     first, target, third = (frame // 2 for frame in bikes[10:13])
     target[0, 0] = round(0.9 * 255)

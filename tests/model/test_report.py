@@ -4,14 +4,15 @@ import json
 import re
 from pathlib import Path
 
+import pandas as pd
 import pytest
 from PIL import Image
 
 from model.evaluation import evaluate
 from model.figures import make_figures
-from model.report import Parts, caption, to_html, write_report
+from model.report import Parts, caption, headline, to_html, write_report
 from model.settings import EvaluationSettings, FigureSettings, TableSettings
-from model.tables import make_table
+from model.tables import leave_out, make_table
 from pipeline.errors import MidframeError
 
 
@@ -58,6 +59,39 @@ def test_tables_stand_in_the_page_with_their_protocols(page: str) -> None:
     assert "<h3>Rides &amp; cuts</h3>" in page
     assert re.search(r"<td><code>standard</code></td><td>linear</td><td><strong>\d+\.\d\d ", page)
     assert "<li>niklaus: prediction truncated to 8 bits" in page
+
+
+def test_how_tables_are_read_is_told_once(parts: Parts, tmp_path: Path) -> None:
+    twice = Parts(tables=[*parts.tables, *parts.tables])
+    write_report(twice, tmp_path / "report.html")
+    text = (tmp_path / "report.html").read_text(encoding="utf-8")
+    assert text.count("<h3>Rides &amp; cuts</h3>") == 2
+    assert text.count("Means with 95 % bootstrap intervals") == 1
+
+
+def test_the_page_begins_with_the_best_model_of_each_table(
+    small_frames: Path, tmp_path: Path
+) -> None:
+    names = ("linear", "nothing")
+    for name in names:
+        evaluate(small_frames, "linear", EvaluationSettings(), tmp_path / name, label=name)
+    scores = pd.read_csv(tmp_path / "nothing" / "scores.csv", dtype={"sequence": str})
+    scores["standard_psnr"] += 0.5
+    scores.to_csv(tmp_path / "nothing" / "scores.csv", index=False)
+    kept = scores[scores["cut"] == 0]["standard_psnr"].mean()
+    make_table([tmp_path / name for name in names], TableSettings(), tmp_path / "table")
+    assert headline(tmp_path / "table") == (
+        f"Evaluation: nothing {kept:.2f} dB, linear {kept - 0.5:.2f} dB: +0.50 dB (+0.50 to +0.50) "
+        "(PSNR, standard)."
+    )
+    leave_out("data/ucf101: no such folder", TableSettings(), tmp_path / "absent")
+    assert headline(tmp_path / "absent") == ""
+
+
+def test_what_was_left_out_is_told_with_the_reason(parts: Parts, tmp_path: Path) -> None:
+    why = "ucf101: data/ucf101: no such folder"
+    write_report(Parts(tables=parts.tables, left_out=[why]), tmp_path / "report.html")
+    assert f"<li>{why}</li>" in (tmp_path / "report.html").read_text(encoding="utf-8")
 
 
 def test_pictures_are_inside_the_page(page: str) -> None:

@@ -72,6 +72,19 @@ def test_results_are_published_and_kept_until_removed(tmp_path: Path) -> None:
         assert not progress.directory.exists()
 
 
+def test_publishing_removes_what_other_settings_have_left_unless_they_still_train(
+    tmp_path: Path,
+) -> None:
+    out = tmp_path / "model"
+    with Progress(out, {"seed": 0}) as abandoned:
+        abandoned.save(1, {})
+    with Progress(tmp_path / "other", {"seed": 0}) as other:
+        other.save(1, {})
+    with Progress(out, {"seed": 1}) as running, Progress(out, {"seed": 2}) as published:
+        published.remove()
+        assert sorted(tmp_path.iterdir()) == sorted([running.directory, other.directory])
+
+
 def test_folder_that_cannot_be_written_is_one_clear_error(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(MidframeError, match="cannot write here"):

@@ -1,12 +1,10 @@
 from pathlib import Path
 
-import numpy as np
 import pytest
-from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from model import training_log
-from model.training_log import ProgressLine, Scalars, write_metrics, write_strips
+from model.training_log import ProgressLine, Scalars, write_metrics
 
 
 def test_metrics_are_one_row_an_epoch(tmp_path: Path) -> None:
@@ -22,15 +20,6 @@ def test_metrics_are_one_row_an_epoch(tmp_path: Path) -> None:
         "0,,0.25,0.5,30.0,0.75\n"
         "1,0.1,0.25,0.5,30.0,0.75\n"
     )
-
-
-def test_strip_shows_first_predicted_true_and_third_frame(tmp_path: Path) -> None:
-    triplets = np.stack([np.full((2, 8, 6, 3), 10 * i, np.uint8) for i in (1, 2, 3)], axis=1)
-    predictions = np.full((2, 8, 6, 3), 99, np.uint8)
-    write_strips(tmp_path / "strips.png", triplets, predictions)
-    picture = np.asarray(Image.open(tmp_path / "strips.png"))
-    assert picture.shape == (2 * 8 + 4, 4 * 6 + 3 * 4, 3)
-    assert [int(picture[12, column, 0]) for column in (0, 10, 20, 30)] == [10, 99, 20, 30]
 
 
 def test_resumed_run_hides_what_was_written_after_the_state(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from PIL import Image
 from pydantic import ValidationError
 
 from model.settings import EvaluationSettings
-from model.triplets import choose_triplets, digest_sources, prepare, read_triplets
+from model.triplets import choose_triplets, describe_sources, prepare, read_triplets
 from pipeline.errors import MidframeError
 from pipeline.frames import open_frames
 from pipeline.sampling import draw_triplets
@@ -125,16 +125,27 @@ def test_a_benchmark_can_be_thinned_by_pattern_name_and_count(benchmark: Path) -
 
 def test_a_triplet_of_unequal_sizes_is_one_clear_line(benchmark: Path, bikes: Frame) -> None:
     Image.fromarray(bikes[0, :32, :41]).save(benchmark / "a" / "im2.png")
-    chosen = choose_triplets(benchmark, settings(layout="triplets"))
     with pytest.raises(MidframeError, match=r"im2\.png: is 41x32, but im0\.png is 40x32"):
-        list(read_triplets(chosen))
+        choose_triplets(benchmark, settings(layout="triplets"))
 
 
 def test_a_sixteen_bit_image_is_one_clear_line(benchmark: Path) -> None:
     Image.fromarray(np.zeros((32, 40), np.uint16)).save(benchmark / "a" / "im1.png")
-    chosen = choose_triplets(benchmark, settings(layout="triplets"))
     with pytest.raises(MidframeError, match=r"im1\.png: colour mode I;16"):
-        list(read_triplets(chosen))
+        choose_triplets(benchmark, settings(layout="triplets"))
+
+
+def test_a_file_that_is_no_image_is_one_clear_line(benchmark: Path) -> None:
+    (benchmark / "a" / "im0.png").write_text("frame")
+    with pytest.raises(MidframeError, match=r"im0\.png: not an image that can be read"):
+        choose_triplets(benchmark, settings(layout="triplets"))
+
+
+def test_grey_images_are_read_as_rgb(benchmark: Path, bikes: Frame) -> None:
+    grey = bikes[4, :32, :40, 1]
+    Image.fromarray(grey).save(benchmark / "a" / "im1.png")
+    (_, frames), _ = read_triplets(choose_triplets(benchmark, settings(layout="triplets")))
+    np.testing.assert_array_equal(frames[1], grey[:, :, None].repeat(3, axis=2))
 
 
 def test_a_benchmark_smaller_than_what_is_measured_is_one_clear_line(benchmark: Path) -> None:
@@ -143,11 +154,11 @@ def test_a_benchmark_smaller_than_what_is_measured_is_one_clear_line(benchmark: 
 
 
 def test_a_changed_image_changes_the_digest_of_its_sequence_only(benchmark: Path) -> None:
-    before = digest_sources(choose_triplets(benchmark, settings(layout="triplets")))
+    before = describe_sources(choose_triplets(benchmark, settings(layout="triplets")))
     path = benchmark / "a" / "im2.png"
     with Image.open(path) as image:
         image.transpose(Image.Transpose.FLIP_TOP_BOTTOM).save(path)
-    after = digest_sources(choose_triplets(benchmark, settings(layout="triplets")))
+    after = describe_sources(choose_triplets(benchmark, settings(layout="triplets")))
     assert before["a"] != after["a"]
     assert before["b/one"] == after["b/one"]
 

@@ -1,13 +1,22 @@
 """What runs again after a change, and what does not."""
 
+import html
 import json
 import os
 import shutil
+import socket
+from copy import deepcopy
 from pathlib import Path
 
 import pytest
 
+from model.checkpoints import read_description
+from model.loss_curve import TRAINING_FORMAT_VERSION
+from pipeline.provenance import read_manifest
+from tests.conftest import directory_bytes
+from tests.model.test_vgg import made_up_state, save
 from tests.workflow.conftest import ROOT, Experiment
+from tests.workflow.test_configuration import read
 
 TABLES = {"tabulate", "report_page"}
 EVALUATION = {"evaluate_model", "draw", *TABLES}
@@ -148,6 +157,133 @@ def test_finished_weights_are_evaluated_without_dataset_or_training_jobs(
     }
     fresh = Experiment(tmp_path, config)
     assert fresh.would_run(None, "evaluate") == {"fetch", "evaluate_model", "tabulate"}
+
+
+def test_finished_networks_are_evaluated_again_without_dataset_or_training_jobs(
+    experiment: Experiment,
+) -> None:
+    for part in ("evaluations", "tables", "figures"):
+        shutil.rmtree(experiment.folder / "results" / part)
+    assert experiment.would_run(None, "evaluate") == {"evaluate_model", "tabulate", "draw"}
+
+
+def test_predictions_are_scored_under_every_protocol_once(experiment: Experiment) -> None:
+    evaluations = experiment.folder / "results/evaluations"
+    before = directory_bytes(evaluations)
+    changed = experiment.changed("tables", "scores", "protocols", to=["standard", "niklaus"])
+    outcome = experiment.run("evaluate", config=changed)
+    assert outcome.status == 0, outcome.output
+    assert outcome.rules == {"tabulate"}
+    table = (experiment.folder / "results/tables/scores/table.md").read_text()
+    assert "`standard` | L1" in table
+    assert "as_published" not in table
+    assert directory_bytes(evaluations) == before
+
+
+def test_an_absent_benchmark_is_left_out_with_where_to_get_it(
+    experiment: Experiment, small_frames: Path
+) -> None:
+    config = deepcopy(experiment.config)
+    config["evaluations"]["middlebury"] = {"folder": "middlebury", "layout": "middlebury"}
+    config["tables"]["middlebury"] = {
+        "evaluation": "middlebury",
+        "title": "Middlebury",
+        "rows": [{"model": name, "label": name} for name in ("second", "linear")],
+    }
+    config["figures"]["middlebury"] = {"evaluation": "middlebury", "models": ["linear"]}
+    outcome = experiment.run("all", config=config)
+    assert outcome.status == 0, outcome.output
+    assert outcome.rules == TABLES
+    why = "middlebury: no such folder; Middlebury's other-color-allframes.zip"
+    assert f"left out: middlebury: {why}" in outcome.output
+    table = experiment.folder / "results/tables/middlebury"
+    assert f"Left out: {why}" in (table / "table.md").read_text()
+    assert len((table / "table.csv").read_text().splitlines()) == 1
+    page = html.unescape((experiment.folder / "results/report.html").read_text())
+    assert f"<li>middlebury: {why}" in page
+
+    images = sorted((small_frames / "ride").iterdir())
+    names = ("frame10.png", "frame10i11.png", "frame11.png")
+    (experiment.folder / "middlebury/Walking").mkdir(parents=True)
+    for image, name in zip(images, names, strict=False):
+        shutil.copyfile(image, experiment.folder / "middlebury/Walking" / name)
+    outcome = experiment.run("all", config=config)
+    assert outcome.status == 0, outcome.output
+    assert outcome.rules == {"evaluate_model", "tabulate", "draw", "report_page"}
+    assert "1 triplets of 1 sequence" in (table / "table.md").read_text()
+    assert "Left out" not in (experiment.folder / "results/report.html").read_text()
+
+
+def test_a_download_that_fails_stops_its_branch_alone_until_a_file_stands_in_its_place(
+    experiment: Experiment, clips: Path
+) -> None:
+    config = deepcopy(experiment.config)
+    with socket.socket() as closed:  # bound, but nobody listens: every connection is refused
+        closed.bind(("127.0.0.1", 0))
+        address = f"http://127.0.0.1:{closed.getsockname()[1]}/video.mp4"
+        config["datasets"]["download"] = {"source": "youtube", "address": address}
+        config["evaluations"]["download"] = {"dataset": "download", "stride": 50}
+        config["tables"]["download"] = {
+            "evaluation": "download",
+            "rows": [{"model": "linear", "label": "linear"}],
+        }
+        config["tables"]["another"] = {**config["tables"]["scores"], "title": "Another"}
+        outcome = experiment.run("--keep-going", "all", config=config)
+    tables = experiment.folder / "results/tables"
+    assert outcome.status != 0
+    assert f"midframe: error: {address}: cannot be downloaded" in outcome.output
+    assert "name the file as the dataset's path" in outcome.output
+    assert (tables / "another/table.md").is_file()
+    assert not (tables / "download").exists()
+
+    config["datasets"]["download"]["path"] = str(clips / "carphone_pristine.mp4")
+    outcome = experiment.run("all", config=config)
+    assert outcome.status == 0, outcome.output
+    assert outcome.rules == {"fetch", "evaluate_model", "tabulate", "report_page"}
+    assert (tables / "download/table.md").is_file()
+
+
+def test_the_seven_stages_of_the_paper_train(experiment: Experiment, tmp_path: Path) -> None:
+    first = experiment.config["stages"]["first"]
+    stages = read("config.yaml")["stages"]
+    for stage in stages.values():
+        stage |= {key: first[key] for key in ("patches", "validation", "batch_size", "crop")}
+        stage |= {"epochs": 2, "frames": "frames", "visual_tests": ["cut:0", "ride:3"]}
+        if "start" in stage:
+            stage["start"]["epoch"] = 2 if stage["start"]["stage"] == "l1" else 1
+        else:
+            stage["network"] = first["network"]
+    config = {
+        **{key: experiment.config[key] for key in ("results", "datasets", "patches")},
+        "stages": stages,
+        "vgg": str(save(made_up_state(), tmp_path)),
+    }
+    outcome = experiment.run("train", config=config)
+    assert outcome.status == 0, outcome.output
+    assert outcome.rules == {"train_stage"}
+    for name, stage in stages.items():
+        model = experiment.folder / "results/models" / name
+        manifest = read_manifest(model, "model", TRAINING_FORMAT_VERSION)
+        assert manifest["settings"]["loss"] == stage["loss"]
+        assert manifest["last_epoch"]["epoch"] == 2
+        assert ("vgg" in manifest["inputs"]) == (stage["loss"] in ("vgg", "combined"))
+        parent = read_description(model / "weights/epoch-0002.safetensors").provenance["parent"]
+        assert (parent and parent["epoch"]) == stage.get("start", {}).get("epoch")
+        for place in ("seen-in-training/cut-00000", "held-out/ride-00003", "held-out"):
+            assert (model / "visual" / place / "epoch-0002.png").is_file()
+
+
+def test_a_stage_is_shared_by_as_many_processes_as_its_resource_says(
+    experiment: Experiment,
+) -> None:
+    changed = experiment.changed("stages", "second", "learning_rate", to=1e-4)
+    many = ["--resources", "gpu=2", "--set-resources", "train_stage:gpu=2"]
+    target = "results/models/second"
+    outcome = experiment.run(target, *many, config=changed)
+    assert outcome.status == 0, outcome.output
+    assert "training second: 2 processes share every batch" in outcome.output
+    assert (experiment.folder / target / "weights/epoch-0001.safetensors").is_file()
+    assert experiment.would_run(changed, target) == set()
 
 
 def test_a_stage_that_was_killed_leaves_nothing_stale(experiment: Experiment) -> None:

@@ -4,7 +4,7 @@
 rule evaluate:
     input:
         expand(f"{TABLE}/table.md", table=EXPERIMENT.tables),
-        expand(FIGURE, figure=EXPERIMENT.figures),
+        expand(FIGURE, figure=FIGURES),
         expand(VIDEO, video=EXPERIMENT.videos),
 
 
@@ -62,6 +62,7 @@ rule tabulate:
         MODEL_ENVIRONMENT
     params:
         settings=table_settings,
+        left_out=table_left_out,
         out=lambda wildcards: TABLE.format(table=wildcards.table),
         code=source_digest(
             "model/tables.py",
@@ -71,7 +72,7 @@ rule tabulate:
             "model/metrics.py",
         ),
     shell:
-        "python -m model tables {input.evaluations} --out {params.out:q}"
+        "python -m model tables {input.evaluations} {params.left_out} --out {params.out:q}"
         " --settings {params.settings:q} 2>&1 | tee {log}"
 
 

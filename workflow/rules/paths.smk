@@ -1,13 +1,16 @@
 """Where things lie, and the settings of each."""
 
 import json
+import shlex
 from pathlib import Path
 
+from model.benchmarks import absence
 from pipeline.errors import MidframeError
 from pipeline.frames import find_sequences
 from pipeline.provenance import digest, file_digest
 from pipeline.settings import validate
 from snakemake.exceptions import WorkflowError
+from snakemake.logging import logger
 from workflow.experiment import LINEAR, Experiment
 
 try:
@@ -31,6 +34,26 @@ VGG = f"{ARCHIVES}/vgg19-dcbb9e9d.pth"
 MODEL_ENVIRONMENT = f"../../envs/model-{EXPERIMENT.environment}.yaml"
 LOGS = f"{RESULTS}/logs"
 BENCHMARKS = f"{RESULTS}/benchmarks"
+
+# Benchmarks whose folder is not there, and why; they stop nothing else.
+LEFT_OUT = {
+    name: why
+    for name, evaluation in EXPERIMENT.evaluations.items()
+    if evaluation.folder is not None
+    and (why := absence(Path(evaluation.folder), evaluation.layout)) is not None
+}
+for name, why in LEFT_OUT.items():
+    logger.warning(f"left out: {name}: {why}")
+TABLES = [
+    name
+    for name, table in EXPERIMENT.tables.items()
+    if table.evaluation not in LEFT_OUT
+]
+FIGURES = [
+    name
+    for name, figure in EXPERIMENT.figures.items()
+    if LEFT_OUT.keys().isdisjoint([figure.evaluation, *figure.resolutions])
+]
 
 
 wildcard_constraints:
@@ -121,6 +144,12 @@ def needs_vgg(stage):
     return EXPERIMENT.stages[stage].loss in ("vgg", "combined")
 
 
+def visual_frames(wildcards):
+    """The dataset whose triplets a stage predicts after each epoch."""
+    dataset = EXPERIMENT.stages[wildcards.stage].frames
+    return [] if dataset is None else FRAMES.format(dataset=dataset)
+
+
 def evaluation_frames(wildcards):
     """The dataset, or the benchmark's own folder, that models are measured on."""
     evaluation = EXPERIMENT.evaluations[wildcards.evaluation]
@@ -135,6 +164,8 @@ def evaluation_directories(evaluation, models):
 
 def table_rows(wildcards):
     table = EXPERIMENT.tables[wildcards.table]
+    if table.evaluation in LEFT_OUT:
+        return []
     return evaluation_directories(table.evaluation, [row.model for row in table.rows])
 
 
@@ -145,6 +176,12 @@ def table_settings(wildcards):
     for row in table["rows"]:
         del row["model"]
     return json.dumps(table, sort_keys=True)
+
+
+def table_left_out(wildcards):
+    """The option that makes a table without rows, where what it measures is not there."""
+    why = LEFT_OUT.get(EXPERIMENT.tables[wildcards.table].evaluation)
+    return f"--left-out {shlex.quote(why)}" if why else ""
 
 
 def figure_stages(wildcards):
@@ -177,7 +214,7 @@ def parents(paths):
 
 def reported_evaluations():
     """The evaluations behind all tables, each once."""
-    tables = EXPERIMENT.tables.values()
+    tables = [EXPERIMENT.tables[name] for name in TABLES]
     found = [
         directory
         for table in tables

@@ -6,8 +6,8 @@ rule report_page:
         inspection=expand(f"{INSPECTION}/index.html", patches=EXPERIMENT.patches),
         training=expand(MODEL, stage=EXPERIMENT.stages),
         evaluation=reported_evaluations(),
-        tables=expand(f"{TABLE}/table.md", table=EXPERIMENT.tables),
-        figures=expand(FIGURE, figure=EXPERIMENT.figures),
+        tables=expand(f"{TABLE}/table.md", table=TABLES),
+        figures=expand(FIGURE, figure=FIGURES),
         videos=expand(VIDEO, video=EXPERIMENT.videos),
     output:
         report(
@@ -32,8 +32,13 @@ rule report_page:
         tables=lambda wildcards, input: option("table", parents(input.tables)),
         figures=lambda wildcards, input: option("figures", input.figures),
         videos=lambda wildcards, input: option("video", input.videos),
+        left_out=option(
+            "left-out",
+            [shlex.quote(f"{name}: {why}") for name, why in LEFT_OUT.items()],
+        ),
         code=source_digest("model/report.py", "model/report.html"),
     shell:
         "python -m model report --out {output} --title {params.title:q} {params.inspection}"
         " {params.training} {params.evaluation} {params.tables} {params.figures} {params.videos}"
+        " {params.left_out}"
         " 2>&1 | tee {log}"

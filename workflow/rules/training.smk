@@ -30,7 +30,10 @@ rule train_stage:
             patches=EXPERIMENT.stages[wildcards.stage].validation
         ),
         parent=parent,
-        vgg=lambda wildcards: VGG if needs_vgg(wildcards.stage) else [],
+        vgg=lambda wildcards: (
+            EXPERIMENT.vgg or VGG if needs_vgg(wildcards.stage) else []
+        ),
+        frames=visual_frames,
     output:
         directory(MODEL),
     log:
@@ -41,13 +44,16 @@ rule train_stage:
         MODEL_ENVIRONMENT
     threads: workflow.cores
     resources:
-        gpu=1,
+        gpu=1,  # processes that share the stage; `--set-resources train_stage:gpu=4`
     params:
         settings=lambda wildcards: as_json(
             EXPERIMENT.stages[wildcards.stage].training()
         ),
         init=init_argument,
         vgg=lambda wildcards, input: f"--vgg {input.vgg}" if input.vgg else "",
+        frames=lambda wildcards, input: (
+            f"--frames {input.frames}" if input.frames else ""
+        ),
         code=source_digest(
             "model/training.py",
             "model/stage.py",
@@ -58,7 +64,9 @@ rule train_stage:
             "model/vgg.py",
             "model/patches.py",
             "model/checkpoints.py",
+            "model/visual_tests.py",
         ),
     shell:
         "python -m model train {input.patches} --validation {input.validation} --out {output}"
-        " {params.init} {params.vgg} --settings {params.settings:q} 2>&1 | tee {log}"
+        " {params.init} {params.vgg} {params.frames} --processes {resources.gpu}"
+        " --settings {params.settings:q} 2>&1 | tee {log}"
