@@ -64,6 +64,7 @@ def _sample(arguments: argparse.Namespace) -> None:
         load(PatchSettings, arguments.settings),
         arguments.workers,
         arguments.scheduler,
+        arguments.apart_from,
     )
 
 
@@ -127,6 +128,15 @@ def build_parser() -> argparse.ArgumentParser:
     sample.add_argument("frames", type=Path, nargs="+", metavar="FRAMES", help=FRAMES)
     sample.add_argument("--motion", type=Path, nargs="+", required=True, metavar="DIR")
     sample.add_argument("--cuts", type=Path, nargs="+", required=True, metavar="DIR")
+    sample.add_argument(
+        "--apart-from",
+        type=Path,
+        nargs="+",
+        default=[],
+        metavar="PATCHES",
+        help="patch directories with which no frame may be shared, such as the training patches "
+        "when validation patches are chosen",
+    )
     output_argument(sample, "patch directory to write")
     settings_argument(sample, "patch settings")
     cluster_arguments(sample)

@@ -52,7 +52,8 @@ def summarise(store: PatchStore) -> dict[str, Any]:
     """What a store holds and how it came to be, as JSON values.
 
     Counts of triplets, windows (tried, and by outcome) and samples; motion in pixels of the
-    windows tried and taken; counts by sequence; jump cuts and skipped sequences; settings.
+    windows tried and taken; counts by sequence; jump cuts; sequences skipped or found twice;
+    settings.
     """
     candidates = store.candidates()
     taken = candidates[candidates["reason"] == Reason.TAKEN]
@@ -77,6 +78,7 @@ def summarise(store: PatchStore) -> dict[str, Any]:
         },
         "jump_cuts": store.manifest["jump_cuts"],
         "skipped": store.manifest["skipped"],
+        "duplicates": store.manifest["duplicates"],
         "paper": _beside_paper(store),
         "settings": store.manifest["settings"],
         "settings_digest": store.manifest["settings_digest"],

@@ -62,7 +62,7 @@ def write_manifest(
     kind: str,
     format_version: int,
     settings: BaseModel | Mapping[str, Any],
-    inputs: Mapping[str, Path] | None = None,
+    inputs: Mapping[str, Path | str] | None = None,
     **content: Any,
 ) -> None:
     """Write ``directory/manifest.json``.
@@ -73,7 +73,7 @@ def write_manifest(
     format_version : version of the layout of this kind; readers refuse others.
     settings : the settings of the stage.
     inputs : for each input a name and the directory (or file) whose manifest (or bytes) it is
-        identified by.
+        identified by; or its `input_digest`.
     content : counts and whatever else readers of this kind need; JSON values.
     """
     if isinstance(settings, BaseModel):
@@ -83,7 +83,10 @@ def write_manifest(
         "format_version": format_version,
         "settings": dict(settings),
         "settings_digest": digest(settings),
-        "inputs": {name: input_digest(path) for name, path in (inputs or {}).items()},
+        "inputs": {
+            name: given if isinstance(given, str) else input_digest(given)
+            for name, given in (inputs or {}).items()
+        },
         "packages": package_versions(),
         **content,
     }
