@@ -83,6 +83,18 @@ def _inspect(arguments: argparse.Namespace) -> None:
     inspect(arguments.directory, arguments.out)
 
 
+def _export(arguments: argparse.Namespace) -> None:
+    from pipeline.export import export
+
+    export(
+        arguments.directories,
+        arguments.out,
+        arguments.format,
+        arguments.workers,
+        arguments.scheduler,
+    )
+
+
 def build_parser() -> argparse.ArgumentParser:
     """The parser of all data commands."""
     parser = argparse.ArgumentParser(
@@ -150,6 +162,27 @@ def build_parser() -> argparse.ArgumentParser:
     inspect.add_argument("directory", type=Path, metavar="DIR", help="patch directory")
     output_argument(inspect, "where summary.json, contact_sheet.png and index.html go")
     inspect.set_defaults(command=_inspect)
+
+    export = commands.add_parser(
+        "export", help="write patches in the layout of Vimeo-90K or as WebDataset shards"
+    )
+    export.add_argument(
+        "directories",
+        type=Path,
+        nargs="+",
+        metavar="PATCHES",
+        help="patch directory; several (training and validation) go into one export, told apart "
+        "by their split",
+    )
+    export.add_argument(
+        "--format",
+        required=True,
+        choices=["vimeo90k", "webdataset"],
+        help="vimeo90k: sequences/00001/0001/im1.png … im3.png and lists; webdataset: tar files",
+    )
+    output_argument(export, "directory to write")
+    cluster_arguments(export)
+    export.set_defaults(command=_export)
     return parser
 
 
