@@ -7,6 +7,8 @@ writes it a whole shard at a time and reads it a batch at a time, which is an or
 faster at random reads than zarr-python; zarr-python and xarray read the same files.
 """
 
+import os
+import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -128,18 +130,29 @@ def write_shard(store: Path, first_sample: int, triplets: NDArray[np.uint8]) -> 
     """Write one whole shard, uint8 ``[n, 3, H, W, 3]``, from ``first_sample`` on.
 
     Its file appears when it is complete.
+
+    Raises
+    ------
+    OSError
+        if it cannot be written, for example because the disk is full.
     """
     array = tensorstore.open(
         _spec(store)
         | {
             # A file for every shard, even if all its pixels are black (the fill value).
             "store_data_equal_to_fill_value": True,
-            # Without waiting for the disk, and without the interpreter's exit waiting for it.
+            # Like any other file, without waiting for the disk.
             "context": {"file_io_sync": False},
         },
         open=True,
     ).result()
-    array[first_sample : first_sample + len(triplets)].write(triplets).result()
+    try:
+        array[first_sample : first_sample + len(triplets)].write(triplets).result()
+    except ValueError as error:
+        code = re.search(r"os_error_code='(\d+)'", str(error))
+        if code is None:
+            raise
+        raise OSError(int(code[1]), os.strerror(int(code[1])), str(store)) from None
 
 
 def shard_file(store: Path, shard: int) -> Path:

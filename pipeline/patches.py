@@ -146,7 +146,7 @@ def sample(
     except OSError as error:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT):
             raise
-        full = write_error(out, error)
+        full = write_error(out.absolute().parent, error)
         raise MidframeError(f"{full}; what is written so far is kept for the next run") from None
 
 

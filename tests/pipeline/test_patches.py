@@ -145,6 +145,21 @@ def _files(path: Path) -> list[Path]:
     return [path] if path.is_file() else [file for file in path.rglob("*") if file.is_file()]
 
 
+def test_a_full_disk_is_one_line_and_what_is_written_is_kept(
+    source: Source, small_disk: Path, tmp_path: Path
+) -> None:
+    settings = with_settings(patch_size=76, shard_samples=4, max_taken=8, codec="uncompressed")
+    with pytest.raises(MidframeError, match="not enough space") as caught:
+        sample([source], small_disk / "patches", settings, workers=0)
+    assert len(str(caught.value).splitlines()) == 1
+    assert not (small_disk / "patches").exists()
+    assert list(small_disk.glob(".patches.progress-*/**/triplet/c/0/0/0/0/0"))
+    subprocess.run(["mount", "-o", "remount,size=8m", str(small_disk)], check=True)
+    sample([source], small_disk / "patches", settings, workers=0)
+    sample([source], tmp_path / "patches", settings, workers=0)
+    assert directory_bytes(small_disk / "patches") == directory_bytes(tmp_path / "patches")
+
+
 class Backwards(Cluster):
     """Does the last task first."""
 
