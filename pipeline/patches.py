@@ -35,6 +35,7 @@ from pipeline.provenance import (
     read_manifest,
     write_manifest,
 )
+from pipeline.published import describe
 from pipeline.sampling import Triplet, draw_triplets
 from pipeline.settings import PatchSettings
 
@@ -143,6 +144,7 @@ def sample(
                 duplicates=duplicates,
                 files=patch_store.small_files(folder),
             )
+            notice(describe(read_manifest(folder, patch_store.KIND, patch_store.FORMAT_VERSION)))
     except OSError as error:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT):
             raise

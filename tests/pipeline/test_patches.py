@@ -56,6 +56,22 @@ def test_every_window_tried_is_recorded_with_its_outcome(patches: Path) -> None:
     }
 
 
+def test_a_dataset_of_the_paper_is_told_beside_its_numbers(
+    source: Source,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    sample([source], tmp_path / "patches", SMALL_PATCHES, workers=0)
+    patches = len(PatchStore.open(tmp_path / "patches"))
+    assert f"6 triplets, 48 windows, {patches} patches\n" in capsys.readouterr().err
+    monkeypatch.setattr("pipeline.patches._origin", lambda frames: "davis-2017-trainval")
+    sample([source], tmp_path / "patches", SMALL_PATCHES, workers=0)
+    said = capsys.readouterr().err
+    assert "6 triplets (paper: 2,037), 48 windows (paper: 61,110), " in said
+    assert f"{patches} patches (paper: 16,768)" in said
+
+
 def test_no_patch_spans_the_cut(patches: Path) -> None:
     store = PatchStore.open(patches)
     assert store.manifest["jump_cuts"] == {"cut": [4], "ride": [4]}
