@@ -211,6 +211,19 @@ def test_a_sequence_gives_no_more_than_its_share(
         assert rows.loc[kept, "lot"].max() < rows.loc[~kept, "lot"].min()
 
 
+@pytest.mark.parametrize("cap", [None, 3])
+def test_another_sequence_changes_no_choice(
+    source: Source, tmp_path: Path, cap: int | None
+) -> None:
+    tables = {}
+    for name, sequences in (("both", ["*"]), ("one", ["ride"])):
+        settings = with_settings(sequences=sequences, max_per_sequence=cap)
+        sample([source], tmp_path / name, settings, workers=0)
+        candidates = PatchStore.open(tmp_path / name).candidates().drop(columns="sample")
+        tables[name] = candidates[candidates["sequence"] == "ride"].reset_index(drop=True)
+    pd.testing.assert_frame_equal(tables["one"], tables["both"])
+
+
 @pytest.mark.parametrize("count", [1, 4, 1000])
 def test_the_windows_taken_are_read_in_blocks(patches: Path, count: int) -> None:
     blocks = list(read_taken(patches / "candidates.parquet", count))

@@ -75,6 +75,14 @@ def test_the_papers_graph_is_complete(paper: Outcome) -> None:
     ]
 
 
+def test_validation_patches_are_held_apart_from_the_training_patches(paper: Outcome) -> None:
+    rules = r"input: (.*)\n    output: results/paper/patches/(\S+)"
+    inputs = {output: found for found, output in re.findall(rules, paper.output)}
+    for training in ("davis-2016", "davis-2017"):
+        assert f"results/paper/patches/{training}" in inputs["validation"]
+        assert "results/paper/patches" not in inputs[training]
+
+
 def test_the_seven_stages_have_their_parents() -> None:
     stages = validate(Settings, read("config.yaml"), "config.yaml").stages
     parents = {
