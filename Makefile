@@ -59,7 +59,12 @@ format: $(READY)
 	@$(BIN)/ruff format .
 	@$(BIN)/snakefmt Snakefile workflow
 
-bench: $(READY)
+BENCH_READY := .venv/bench.installed
+$(BENCH_READY): benchmarks/requirements.txt $(READY)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --requirement $<
+	@touch $@
+
+bench: $(BENCH_READY)
 	@for file in benchmarks/bench_*.py; do echo "== $$file"; $(BIN)/python $$file || exit 1; done
 
 # Resolve the pinned dependencies anew. A "+cpu" label names a build of the same version.

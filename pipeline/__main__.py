@@ -64,6 +64,7 @@ def _sample(arguments: argparse.Namespace) -> None:
         load(PatchSettings, arguments.settings),
         arguments.workers,
         arguments.scheduler,
+        arguments.apart_from,
     )
 
 
@@ -80,6 +81,18 @@ def _inspect(arguments: argparse.Namespace) -> None:
     from pipeline.inspection import inspect
 
     inspect(arguments.directory, arguments.out)
+
+
+def _export(arguments: argparse.Namespace) -> None:
+    from pipeline.export import export
+
+    export(
+        arguments.directories,
+        arguments.out,
+        arguments.format,
+        arguments.workers,
+        arguments.scheduler,
+    )
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -127,6 +140,15 @@ def build_parser() -> argparse.ArgumentParser:
     sample.add_argument("frames", type=Path, nargs="+", metavar="FRAMES", help=FRAMES)
     sample.add_argument("--motion", type=Path, nargs="+", required=True, metavar="DIR")
     sample.add_argument("--cuts", type=Path, nargs="+", required=True, metavar="DIR")
+    sample.add_argument(
+        "--apart-from",
+        type=Path,
+        nargs="+",
+        default=[],
+        metavar="PATCHES",
+        help="patch directories with which no frame may be shared, such as the training patches "
+        "when validation patches are chosen",
+    )
     output_argument(sample, "patch directory to write")
     settings_argument(sample, "patch settings")
     cluster_arguments(sample)
@@ -140,6 +162,27 @@ def build_parser() -> argparse.ArgumentParser:
     inspect.add_argument("directory", type=Path, metavar="DIR", help="patch directory")
     output_argument(inspect, "where summary.json, contact_sheet.png and index.html go")
     inspect.set_defaults(command=_inspect)
+
+    export = commands.add_parser(
+        "export", help="write patches in the layout of Vimeo-90K or as WebDataset shards"
+    )
+    export.add_argument(
+        "directories",
+        type=Path,
+        nargs="+",
+        metavar="PATCHES",
+        help="patch directory; several (training and validation) go into one export, told apart "
+        "by their split",
+    )
+    export.add_argument(
+        "--format",
+        required=True,
+        choices=["vimeo90k", "webdataset"],
+        help="vimeo90k: sequences/00001/0001/im1.png … im3.png and lists; webdataset: tar files",
+    )
+    output_argument(export, "directory to write")
+    cluster_arguments(export)
+    export.set_defaults(command=_export)
     return parser
 
 

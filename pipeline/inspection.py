@@ -16,10 +16,8 @@ from PIL import Image, ImageDraw, ImageFont
 
 from pipeline.errors import MidframeError
 from pipeline.patch_store import PatchStore
+from pipeline.published import beside_paper
 from pipeline.sampling import Reason
-
-# Patches that the paper took from whole datasets (Kartasev et al. 2018, section 3.1).
-PAPER_SAMPLES = {"davis-2016": 9952, "davis-2017-trainval": 16768}
 
 SHEET_COLUMNS = 4
 SHEET_SAMPLES = 32
@@ -52,7 +50,8 @@ def summarise(store: PatchStore) -> dict[str, Any]:
     """What a store holds and how it came to be, as JSON values.
 
     Counts of triplets, windows (tried, and by outcome) and samples; motion in pixels of the
-    windows tried and taken; counts by sequence; jump cuts and skipped sequences; settings.
+    windows tried and taken; counts by sequence; jump cuts; sequences skipped or found twice;
+    settings.
     """
     candidates = store.candidates()
     taken = candidates[candidates["reason"] == Reason.TAKEN]
@@ -77,7 +76,8 @@ def summarise(store: PatchStore) -> dict[str, Any]:
         },
         "jump_cuts": store.manifest["jump_cuts"],
         "skipped": store.manifest["skipped"],
-        "paper": _beside_paper(store),
+        "duplicates": store.manifest["duplicates"],
+        "paper": beside_paper(store.manifest),
         "settings": store.manifest["settings"],
         "settings_digest": store.manifest["settings_digest"],
     }
@@ -90,17 +90,6 @@ def _quartiles(motion: pd.Series) -> dict[str, float | None]:
         name: round(float(known.quantile(share)), 4) if len(known) else None
         for name, share in names.items()
     }
-
-
-def _beside_paper(store: PatchStore) -> dict[str, int] | None:
-    """The paper's number of patches beside ours, if the store covers one of its datasets."""
-    settings = store.manifest["settings"]
-    whole = settings["sequences"] == ["*"] and settings["part"] == [0.0, 1.0]
-    sources = store.manifest["dataset_sources"]
-    if not whole or len(sources) != 1 or sources[0] not in PAPER_SAMPLES:
-        return None
-    paper = PAPER_SAMPLES[sources[0]]
-    return {"paper": paper, "here": len(store), "difference": len(store) - paper}
 
 
 def contact_sheet(store: PatchStore) -> Image.Image:

@@ -1,35 +1,47 @@
 """The sampling stage: from motion and cuts to a patch directory.
 
-First every triplet's windows are drawn and judged (`pipeline.sampling`), which needs no pixels;
-then the windows taken are cut out of their frames, a shard a task, and written.
+First every triplet's windows are drawn and judged (`pipeline.candidates`), which needs no pixels;
+then the windows taken are cut out of their frames and written, a shard a task. What an interrupted
+run has finished is taken up by the next one with the same settings and inputs.
 """
 
-from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
-from functools import partial
+import errno
+import os
+import shutil
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 
-from pipeline import patch_store
-from pipeline.cluster import connect
+from pipeline import candidates, patch_store, sampling
+from pipeline.candidates import Counts, Partition
+from pipeline.cluster import Cluster, connect
 from pipeline.cuts import CutDistances
+from pipeline.disk_space import write_error
 from pipeline.errors import MidframeError
 from pipeline.frames import FORMAT_VERSION as FRAMES_VERSION
 from pipeline.frames import FrameSequence, open_frames, select, triplet_starts
 from pipeline.jump_cuts import cuts_among
-from pipeline.motion import MotionStore, WindowMotion
+from pipeline.motion import MotionStore
+from pipeline.patch_store import PatchStore
 from pipeline.progress import notice, progress
 from pipeline.provenance import (
     MANIFEST,
+    file_digest,
     input_digest,
-    publish,
+    package_versions,
+    publish_resumable,
     read_manifest,
     write_manifest,
 )
-from pipeline.sampling import Candidate, Reason, Triplet, draw_triplets, sample_triplet
+from pipeline.published import describe
+from pipeline.sampling import Triplet, draw_triplets
 from pipeline.settings import PatchSettings
+
+# Frames between two triplets from which on reading starts anew and does not go on: about what a
+# seek in a video costs. Images can be opened one by one.
+VIDEO_GAP = 100
 
 
 @dataclass(frozen=True)
@@ -41,7 +53,16 @@ class Source:
     cuts: Path
 
 
-Opened = dict[Source, tuple[MotionStore, CutDistances]]
+@dataclass(frozen=True)
+class _Opened:
+    """A source, checked: its stores are of its frames."""
+
+    name: str
+    source: Source
+    sequences: tuple[FrameSequence, ...]
+    motion: MotionStore
+    cuts: CutDistances
+    frames_digest: str
 
 
 @dataclass(frozen=True)
@@ -60,6 +81,7 @@ def sample(
     settings: PatchSettings,
     workers: int | None = None,
     scheduler: str | None = None,
+    apart_from: Sequence[Path] = (),
 ) -> None:
     """Choose windows of the datasets' triplets and publish them as a patch directory.
 
@@ -69,91 +91,99 @@ def sample(
     out : the patch directory, replaced as a whole.
     settings : which triplets, which windows, how they are accepted.
     workers, scheduler : see `pipeline.cluster.connect`.
+    apart_from : patch directories with which no frame may be shared (training and validation).
 
     Raises
     ------
     MidframeError
         if motion or cuts belong to other frames, frames are smaller than a patch (unless they are
-        to be skipped), or no window is taken at all.
+        to be skipped), a frame is in one of ``apart_from``, no window is taken at all, or the disk
+        is full.
     """
-    opened = {source: _open(source) for source in sources}
-    chosen, skipped = _choose_sequences(sources, settings)
-    candidates = pd.DataFrame(
-        [asdict(candidate) for candidate in _candidates(chosen, opened, settings)],
-        columns=list(Candidate.__dataclass_fields__),
-    )
-    candidates["reason"] = candidates["reason"].astype(str)
-    taken = candidates["reason"] == Reason.TAKEN
-    if not taken.any():
-        raise MidframeError(f"no window was taken; refused: {_count_reasons(candidates)}")
-    candidates["sample"] = np.where(taken, taken.cumsum() - 1, -1)
-    table = candidates[taken].reset_index(drop=True).assign(split=settings.split)
-    sequences = {sequence.name: sequence for sequence, _ in chosen}
-    with publish(out) as folder:
-        candidates.to_parquet(folder / patch_store.CANDIDATES, index=False)
-        store = folder / patch_store.STORE
-        patch_store.create(store, table, settings.patch_size, settings.shard_samples)
-        with connect(workers, scheduler) as cluster:
-            for _ in progress(
-                cluster.map(_write_shard, _shards(store, table, sequences, settings)),
-                len(table),
-                "patches",
-                "patches",
-                amount=lambda done: len(done[0].windows),
-            ):
-                pass
-        write_manifest(
-            folder,
-            patch_store.KIND,
-            patch_store.FORMAT_VERSION,
-            settings,
-            {
-                f"{index}/{name}": getattr(source, name)
-                for index, source in enumerate(sources)
-                for name in ("frames", "motion", "cuts")
-            },
-            samples=len(table),
-            triplets=int(candidates.groupby(["sequence", "first_frame"]).ngroups),
-            windows=_count_reasons(candidates),
-            jump_cuts=_jump_cuts(opened, settings),
-            dataset_sources=[_origin(source.frames) for source in sources],
-            skipped=skipped,
+    opened = _open(sources, settings)
+    chosen, skipped, duplicates = _choose_sequences(opened, settings)
+    partitions = _partitions(chosen, settings)
+    _require_apart(partitions, apart_from)
+    inputs = {
+        f"{index}/{name}": digest
+        for index, dataset in enumerate(opened)
+        for name, digest in (
+            ("frames", dataset.frames_digest),
+            ("motion", input_digest(dataset.source.motion)),
+            ("cuts", input_digest(dataset.source.cuts)),
         )
-
-
-def _count_reasons(candidates: pd.DataFrame) -> dict[str, int]:
-    counts = candidates["reason"].value_counts()
-    return {reason.value: int(counts.get(reason.value, 0)) for reason in Reason}
-
-
-def _jump_cuts(opened: Opened, settings: PatchSettings) -> dict[str, list[int]]:
-    """The cuts of every sequence of the datasets, also of those that are not sampled."""
-    return {
-        name: cuts_among(cuts.of(name), settings.cut_threshold)
-        for _, cuts in opened.values()
-        for name in cuts.sequences()
     }
+    identity = {
+        "format_version": patch_store.FORMAT_VERSION,
+        "settings": settings.model_dump(mode="json"),
+        "inputs": inputs,
+        "packages": package_versions(),
+        "code": [
+            file_digest(Path(str(file)))
+            for file in (__file__, candidates.__file__, sampling.__file__, patch_store.__file__)
+        ],
+    }
+    try:
+        with publish_resumable(out, identity) as folder, connect(workers, scheduler) as cluster:
+            counts = _choose_windows(folder, partitions, settings, cluster)
+            samples = counts.windows[sampling.Reason.TAKEN]
+            sequences = {sequence.name: sequence for sequence, _ in chosen}
+            _write_store(folder, samples, sequences, settings, cluster)
+            write_manifest(
+                folder,
+                patch_store.KIND,
+                patch_store.FORMAT_VERSION,
+                settings,
+                inputs,
+                samples=samples,
+                triplets=counts.triplets,
+                windows=counts.by_name(),
+                jump_cuts=_jump_cuts(opened, settings),
+                dataset_sources=[_origin(source.frames) for source in sources],
+                skipped=skipped,
+                duplicates=duplicates,
+                files=patch_store.small_files(folder),
+            )
+            notice(describe(read_manifest(folder, patch_store.KIND, patch_store.FORMAT_VERSION)))
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        full = write_error(out.absolute().parent, error)
+        raise MidframeError(f"{full}; what is written so far is kept for the next run") from None
 
 
-def _origin(frames: Path) -> str:
-    """Where a dataset comes from: its `DatasetSettings.source`."""
-    if not (frames / MANIFEST).is_file():
-        return "folder"
-    settings = read_manifest(frames, "frames", FRAMES_VERSION)["settings"]
-    return str(settings["source"])
+def _open(sources: Sequence[Source], settings: PatchSettings) -> list[_Opened]:
+    """Open the datasets, and check that their motion and cuts are of their frames."""
+    names = settings.datasets
+    if len(names) != len(sources):
+        names = [source.frames.name for source in sources]
+    opened = []
+    for name, source in zip(names, sources, strict=True):
+        motion, cuts = MotionStore(source.motion), CutDistances(source.cuts)
+        frames_digest = input_digest(source.frames)
+        for found in (motion, cuts):
+            if found.manifest["inputs"]["frames"] != frames_digest:
+                raise MidframeError(
+                    f"{found.path}: was made from other frames than {source.frames}; build it again"
+                )
+        sequences = tuple(open_frames(source.frames))
+        opened.append(_Opened(name, source, sequences, motion, cuts, frames_digest))
+    return opened
 
 
 def _choose_sequences(
-    sources: Sequence[Source], settings: PatchSettings
-) -> tuple[list[tuple[FrameSequence, Source]], list[dict[str, str]]]:
-    """The sequences to sample with their sources, sorted, and those left out with the reason."""
-    found: dict[str, tuple[FrameSequence, Source]] = {}
-    for source in sources:
-        for sequence in open_frames(source.frames):
-            found.setdefault(sequence.name, (sequence, source))
-    chosen: list[tuple[FrameSequence, Source]] = []
+    opened: Sequence[_Opened], settings: PatchSettings
+) -> tuple[list[tuple[FrameSequence, _Opened]], list[dict[str, str]], list[dict[str, str]]]:
+    """The sequences to sample with their datasets, sorted by name; those left out because they are
+    small, with the reason; and those left out because an earlier dataset holds them."""
+    found: dict[str, tuple[FrameSequence, _Opened]] = {}
+    for dataset in opened:
+        for sequence in dataset.sequences:
+            found.setdefault(sequence.name, (sequence, dataset))
+    wanted = select([sequence for sequence, _ in found.values()], settings.sequences)
+    chosen: list[tuple[FrameSequence, _Opened]] = []
     skipped: list[dict[str, str]] = []
-    for sequence in select([sequence for sequence, _ in found.values()], settings.sequences):
+    for sequence in wanted:
         if min(sequence.height, sequence.width) >= settings.patch_size:
             chosen.append(found[sequence.name])
             continue
@@ -168,75 +198,184 @@ def _choose_sequences(
             )
         notice(f"skipped {sequence.name}: {reason}")
         skipped.append({"sequence": sequence.name, "reason": reason})
-    return sorted(chosen, key=lambda pair: pair[0].name), skipped
+    duplicates = [
+        {"sequence": sequence.name, "taken_from": first.name, "also_in": dataset.name}
+        for sequence, first in sorted(chosen, key=lambda pair: pair[0].name)
+        for dataset in opened
+        if dataset is not first and any(other.name == sequence.name for other in dataset.sequences)
+    ]
+    for dataset in opened:
+        count = sum(duplicate["also_in"] == dataset.name for duplicate in duplicates)
+        if count:
+            notice(f"{dataset.name}: {count} of its sequences are taken from an earlier dataset")
+    return sorted(chosen, key=lambda pair: pair[0].name), skipped, duplicates
 
 
-def _open(source: Source) -> tuple[MotionStore, CutDistances]:
-    """Open a dataset's motion and cuts, and check that they are of its frames."""
-    motion, cuts = MotionStore(source.motion), CutDistances(source.cuts)
-    expected = input_digest(source.frames)
-    for found in (motion, cuts):
-        if found.manifest["inputs"]["frames"] != expected:
-            raise MidframeError(
-                f"{found.path}: was made from other frames than {source.frames}; build it again"
+def _partitions(
+    chosen: Sequence[tuple[FrameSequence, _Opened]], settings: PatchSettings
+) -> list[Partition]:
+    """The triplets to sample, in the order of sequences and frames."""
+
+    def triplets() -> Iterator[Triplet]:
+        for sequence, dataset in chosen:
+            within = set(triplet_starts(sequence, 1, settings.part))
+            for first_frame in dataset.motion.first_frames(sequence.name):
+                if first_frame in within:
+                    yield sequence.name, first_frame
+
+    drawn: dict[str, list[int]] = {}
+    for name, first_frame in draw_triplets(triplets(), settings.count, settings.seed):
+        drawn.setdefault(name, []).append(first_frame)
+    partitions = []
+    for sequence, dataset in chosen:
+        first_frames = drawn.get(sequence.name, [])
+        row_of = {f: row for row, f in enumerate(dataset.motion.first_frames(sequence.name))}
+        for start in range(0, len(first_frames), candidates.PARTITION_TRIPLETS):
+            part = first_frames[start : start + candidates.PARTITION_TRIPLETS]
+            partitions.append(
+                Partition(
+                    dataset.source.motion.absolute(),
+                    sequence.name,
+                    (sequence.height, sequence.width),
+                    tuple(row_of[first_frame] for first_frame in part),
+                    tuple(part),
+                    tuple(dataset.cuts.of_triplet(sequence.name, first) for first in part),
+                )
             )
-    return motion, cuts
+    return partitions
 
 
-def _candidates(
-    chosen: Sequence[tuple[FrameSequence, Source]], opened: Opened, settings: PatchSettings
-) -> Iterator[Candidate]:
-    """Judge the windows of every triplet, in the order of sequences and frames."""
-    rows: dict[Triplet, int] = {}
-    for sequence, source in chosen:
-        motion, _ = opened[source]
-        within = set(triplet_starts(sequence, 1, settings.part))
-        for row, first_frame in enumerate(motion.first_frames(sequence.name)):
-            if first_frame in within:
-                rows[sequence.name, first_frame] = row
-    drawn = draw_triplets(rows, settings.count, settings.seed)
-    of_name = {sequence.name: (sequence, source) for sequence, source in chosen}
-    for triplet in progress(drawn, len(drawn), "sampling", "triplets"):
-        name, first_frame = triplet
-        sequence, source = of_name[name]
-        motion, cuts = opened[source]
-        windows = WindowMotion(motion.flow(name, rows[triplet]))
-        yield from sample_triplet(
-            triplet,
-            (sequence.height, sequence.width),
-            partial(windows.score, size=settings.patch_size, statistic=settings.statistic),
-            cuts.of_triplet(name, first_frame),
-            settings,
+def _require_apart(partitions: Iterable[Partition], apart_from: Sequence[Path]) -> None:
+    """Refuse triplets that share a frame with a sample of another patch directory."""
+    for path in apart_from:
+        used: dict[str, set[int]] = {}
+        table = PatchStore.open(path).table()[["sequence", "first_frame"]].drop_duplicates()
+        for name, rows in table.groupby("sequence"):
+            firsts = rows["first_frame"].to_numpy()
+            used[str(name)] = {int(frame) for offset in range(3) for frame in firsts + offset}
+        for partition in partitions:
+            frames = {first + offset for first in partition.first_frames for offset in range(3)}
+            shared = sorted(frames & used.get(partition.sequence, set()))
+            if shared:
+                raise MidframeError(
+                    f"{path}: holds frame {shared[0]} of sequence '{partition.sequence}', which "
+                    "would be in these patches too; training and validation need other sequences, "
+                    "or parts of them that do not overlap"
+                )
+
+
+def _choose_windows(
+    folder: Path, partitions: Sequence[Partition], settings: PatchSettings, cluster: Cluster
+) -> Counts:
+    table, parts = folder / patch_store.CANDIDATES, folder / "parts"
+    counts = candidates.judge(partitions, table, parts, settings, cluster)
+    if not counts.windows.get(sampling.Reason.TAKEN):
+        table.unlink()
+        shutil.rmtree(parts)
+        raise MidframeError(f"no window was taken; refused: {counts.by_name()}")
+    return counts
+
+
+def _write_store(
+    folder: Path,
+    samples: int,
+    sequences: Mapping[str, FrameSequence],
+    settings: PatchSettings,
+    cluster: Cluster,
+) -> None:
+    """Write the windows taken; shards that are there already are left as they are."""
+    store, table = folder / patch_store.STORE, folder / patch_store.CANDIDATES
+    if not store.exists():
+        unfinished = store.with_name(f"{store.name}.unfinished")
+        shutil.rmtree(unfinished, ignore_errors=True)
+        patch_store.create(
+            unfinished, samples, settings.patch_size, settings.shard_samples, settings.codec
         )
+        first = 0
+        for rows in candidates.read_taken(table, patch_store.COORDINATE_CHUNK):
+            patch_store.write_coordinates(unfinished, first, rows.assign(split=settings.split))
+            first += len(rows)
+        os.replace(unfinished, store)
+    missing = [
+        not patch_store.shard_file(store, shard).exists()
+        for shard in range(-(-samples // settings.shard_samples))
+    ]
+    if not all(missing):
+        notice(f"resuming: {missing.count(False)} of {len(missing)} shards are written already")
+    shards = _shards(store, table, sequences, settings, missing)
+    for _ in progress(
+        cluster.map(_write_shard, shards),
+        min(missing.count(True) * settings.shard_samples, samples),
+        "patches",
+        "patches",
+        amount=lambda done: len(done[0].windows),
+    ):
+        pass
+    shutil.rmtree(folder / "parts")
+    patch_store.remove_unfinished(store)
 
 
 def _shards(
     store: Path,
-    table: pd.DataFrame,
-    sequences: dict[str, FrameSequence],
+    table: Path,
+    sequences: Mapping[str, FrameSequence],
     settings: PatchSettings,
+    missing: Sequence[bool],
 ) -> Iterator[_Shard]:
-    for first in range(0, len(table), settings.shard_samples):
-        rows = table.iloc[first : first + settings.shard_samples]
+    for shard, rows in enumerate(candidates.read_taken(table, settings.shard_samples)):
+        if not missing[shard]:
+            continue
         windows = tuple(
             (sequences[name], int(frame), int(top), int(left))
             for name, frame, top, left in zip(
                 rows["sequence"], rows["first_frame"], rows["top"], rows["left"], strict=True
             )
         )
-        yield _Shard(store, first, settings.patch_size, windows)
+        yield _Shard(store, shard * settings.shard_samples, settings.patch_size, windows)
 
 
 def _write_shard(shard: _Shard) -> None:
     """Cut the windows of one shard out of their frames and write them."""
     size = shard.patch_size
     triplets = np.empty((len(shard.windows), 3, size, size, 3), np.uint8)
-    for sequence in dict.fromkeys(window[0] for window in shard.windows):
-        firsts = [window[1] for window in shard.windows if window[0] == sequence]
-        frames = sequence.read(min(firsts), max(firsts) + 3)
-        for index, frame in enumerate(frames, start=min(firsts)):
-            for position, (owner, first, top, left) in enumerate(shard.windows):
-                if owner == sequence and 0 <= index - first < 3:
-                    patch = frame[top : top + size, left : left + size]
-                    triplets[position, index - first] = patch
+    of_triplet: dict[tuple[FrameSequence, int], list[tuple[int, int, int]]] = {}
+    for position, (sequence, first, top, left) in enumerate(shard.windows):
+        of_triplet.setdefault((sequence, first), []).append((position, top, left))
+    for sequence in dict.fromkeys(sequence for sequence, _ in of_triplet):
+        firsts = [first for owner, first in of_triplet if owner == sequence]
+        for run in _runs(firsts, 0 if sequence.path.is_dir() else VIDEO_GAP):
+            frames = sequence.read(run[0], run[-1] + 3)
+            for index, frame in enumerate(frames, start=run[0]):
+                for offset in range(3):
+                    for position, top, left in of_triplet.get((sequence, index - offset), ()):
+                        patch = frame[top : top + size, left : left + size]
+                        triplets[position, offset] = patch
     patch_store.write_shard(shard.store, shard.first_sample, triplets)
+
+
+def _runs(firsts: Sequence[int], gap: int) -> list[list[int]]:
+    """First frames of triplets, ascending, in runs that are worth reading without a jump."""
+    runs: list[list[int]] = []
+    for first in firsts:
+        if runs and first - (runs[-1][-1] + 3) <= gap:
+            runs[-1].append(first)
+        else:
+            runs.append([first])
+    return runs
+
+
+def _jump_cuts(opened: Sequence[_Opened], settings: PatchSettings) -> dict[str, list[int]]:
+    """The cuts of every sequence of the datasets, also of those that are not sampled."""
+    return {
+        name: cuts_among(dataset.cuts.of(name), settings.cut_threshold)
+        for dataset in reversed(opened)
+        for name in dataset.cuts.sequences()
+    }
+
+
+def _origin(frames: Path) -> str:
+    """Where a dataset comes from: its `DatasetSettings.source`."""
+    if not (frames / MANIFEST).is_file():
+        return "folder"
+    settings = read_manifest(frames, "frames", FRAMES_VERSION)["settings"]
+    return str(settings["source"])

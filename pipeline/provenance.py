@@ -6,6 +6,7 @@ inputs and settings give the same bytes.
 """
 
 import contextlib
+import fcntl
 import glob
 import hashlib
 import json
@@ -61,7 +62,7 @@ def write_manifest(
     kind: str,
     format_version: int,
     settings: BaseModel | Mapping[str, Any],
-    inputs: Mapping[str, Path] | None = None,
+    inputs: Mapping[str, Path | str] | None = None,
     **content: Any,
 ) -> None:
     """Write ``directory/manifest.json``.
@@ -72,7 +73,7 @@ def write_manifest(
     format_version : version of the layout of this kind; readers refuse others.
     settings : the settings of the stage.
     inputs : for each input a name and the directory (or file) whose manifest (or bytes) it is
-        identified by.
+        identified by; or its `input_digest`.
     content : counts and whatever else readers of this kind need; JSON values.
     """
     if isinstance(settings, BaseModel):
@@ -82,7 +83,10 @@ def write_manifest(
         "format_version": format_version,
         "settings": dict(settings),
         "settings_digest": digest(settings),
-        "inputs": {name: input_digest(path) for name, path in (inputs or {}).items()},
+        "inputs": {
+            name: given if isinstance(given, str) else input_digest(given)
+            for name, given in (inputs or {}).items()
+        },
         "packages": package_versions(),
         **content,
     }
@@ -164,6 +168,62 @@ def publish(directory: Path) -> Iterator[Path]:
     except BaseException:
         shutil.rmtree(partial, ignore_errors=True)
         raise
+
+
+@contextlib.contextmanager
+def publish_resumable(directory: Path, identity: Any) -> Iterator[Path]:
+    """Like `publish`, but what a block has written stays when it fails or the process is killed.
+
+    The next block with the same ``identity`` finds it in the folder that it is given. Whoever uses
+    this writes each file under another name first and renames it when it is whole, so that what
+    it finds can be used. Progress towards another identity is deleted when one is published.
+
+    Parameters
+    ----------
+    identity : whatever decides the result (settings, digests of inputs and code); JSON values.
+
+    Raises
+    ------
+    MidframeError
+        if the parent cannot be written, ``directory`` holds something else, or another process is
+        at work on the same.
+    """
+    directory = directory.absolute()
+    check_replaceable(directory)
+    prefix = f".{directory.name}.progress-"
+    progress = directory.with_name(prefix + digest(identity)[:16])
+    partial = progress / "result"
+    try:
+        partial.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise MidframeError(
+            f"{directory}: cannot write here ({error.strerror}); choose another output folder"
+        ) from None
+    with _exclusive(progress, directory):
+        try:
+            yield partial
+            _replace(partial, directory)
+            shutil.rmtree(progress)
+        except BaseException:
+            if partial.is_dir() and not any(partial.iterdir()):
+                shutil.rmtree(progress)
+            raise
+    for other in directory.parent.glob(f"{glob.escape(prefix)}*"):
+        with contextlib.suppress(MidframeError, OSError), _exclusive(other, directory):
+            shutil.rmtree(other)
+
+
+@contextlib.contextmanager
+def _exclusive(progress: Path, directory: Path) -> Iterator[None]:
+    """Hold the lock of a progress folder; it is free again when the process ends, however."""
+    with (progress / "lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            raise MidframeError(
+                f"{directory}: another process is writing it ({progress}); wait for it to end"
+            ) from None
+        yield
 
 
 def _remove_abandoned(directory: Path) -> None:

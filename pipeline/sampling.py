@@ -6,11 +6,13 @@ other choice, and asking for more tries keeps those that were made.
 """
 
 import hashlib
+import heapq
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
 import numpy as np
+from numpy.typing import NDArray
 
 from pipeline.settings import PatchSettings
 
@@ -25,6 +27,8 @@ class Reason(StrEnum):
     LITTLE_MOTION = "little motion"
     UNKNOWN_MOTION = "unknown motion"
     ENOUGH_TAKEN = "enough taken"
+    OVERLAP = "overlap"
+    ENOUGH_OF_SEQUENCE = "enough of sequence"
 
 
 @dataclass(frozen=True)
@@ -39,6 +43,7 @@ class Candidate:
     motion : motion score in pixels; NaN where it is unknown.
     cut_distance : the triplet's largest histogram distance over channels and neighbouring frames.
     draw : the uniform random number (0..1) that motion / scale was compared with.
+    lot : another one, by which windows are drawn where a sequence offers more than it may.
     reason : the outcome.
     """
 
@@ -50,13 +55,14 @@ class Candidate:
     motion: float
     cut_distance: float
     draw: float
+    lot: float
     reason: Reason
 
 
-def random_stream(seed: int, sequence: str, first_frame: int) -> np.random.Generator:
-    """The triplet's own stream of random numbers."""
+def random_stream(seed: int, sequence: str, first_frame: int, *use: int) -> np.random.Generator:
+    """The triplet's own stream of random numbers, or with ``use`` (1, 2 …) one of several more."""
     name = int.from_bytes(hashlib.sha256(sequence.encode()).digest()[:16], "big")
-    return np.random.default_rng([seed, name, first_frame])
+    return np.random.default_rng([seed, name, first_frame, *use])
 
 
 def draw_triplets(triplets: Iterable[Triplet], count: int | None, seed: int) -> list[Triplet]:
@@ -66,8 +72,13 @@ def draw_triplets(triplets: Iterable[Triplet], count: int | None, seed: int) -> 
     lowest rank are drawn: the same on every machine and in any order of listing, and another
     sequence in the dataset displaces some but reshuffles none.
     """
-    ranked = sorted(triplets, key=lambda triplet: (random_stream(seed, *triplet).random(), triplet))
-    return sorted(ranked[:count])
+    if count is None:
+        return sorted(triplets)
+
+    def rank(triplet: Triplet) -> tuple[float, Triplet]:
+        return random_stream(seed, *triplet).random(), triplet
+
+    return sorted(heapq.nsmallest(count, triplets, key=rank))
 
 
 def sample_triplet(
@@ -90,30 +101,45 @@ def sample_triplet(
     Returns
     -------
     Every window tried, with its outcome. A window is refused if the triplet spans a jump cut, or
-    by chance: it is accepted with probability min(1, motion / scale), until enough are taken.
+    by chance: it is accepted with probability min(1, motion / scale), unless it overlaps too much
+    with one accepted before, until enough are taken.
     """
-    rows = frame_size[0] - settings.patch_size + 1
-    columns = frame_size[1] - settings.patch_size + 1
+    size, stride = settings.patch_size, settings.patch_stride
+    rows = (frame_size[0] - size) // stride + 1
+    columns = (frame_size[1] - size) // stride + 1
     if settings.window == "centre":
-        places: Sequence[tuple[int, int, float]] = [((rows - 1) // 2, (columns - 1) // 2, 0.0)]
+        middle = [(length - size) // 2 // stride * stride for length in frame_size]
+        places: Sequence[tuple[int, int, float]] = [(middle[0], middle[1], 0.0)]
     else:
         # Row by row: the first tries are the same however many there are.
         uniform = random_stream(settings.seed, *triplet).random((settings.tries, 3))
-        places = [(int(y * rows), int(x * columns), float(draw)) for y, x, draw in uniform]
+        places = [
+            (int(y * rows) * stride, int(x * columns) * stride, float(draw))
+            for y, x, draw in uniform
+        ]
+    lots = random_stream(settings.seed, *triplet, 1).random(len(places)).tolist()
     candidates: list[Candidate] = []
-    taken = 0
+    taken: list[tuple[int, int]] = []
     for attempt, (top, left, draw) in enumerate(places):
         score = motion(top, left)
-        reason = _judge(score, cut_distance, draw, taken, settings)
-        taken += reason is Reason.TAKEN
+        reason = _judge((top, left), score, cut_distance, draw, taken, settings)
+        if reason is Reason.TAKEN:
+            taken.append((top, left))
         candidates.append(
-            Candidate(*triplet, attempt, top, left, score, cut_distance, draw, reason)
+            Candidate(
+                *triplet, attempt, top, left, score, cut_distance, draw, lots[attempt], reason
+            )
         )
     return candidates
 
 
 def _judge(
-    motion: float, cut_distance: float, draw: float, taken: int, settings: PatchSettings
+    place: tuple[int, int],
+    motion: float,
+    cut_distance: float,
+    draw: float,
+    taken: Sequence[tuple[int, int]],
+    settings: PatchSettings,
 ) -> Reason:
     if cut_distance > settings.cut_threshold:
         return Reason.JUMP_CUT
@@ -123,6 +149,19 @@ def _judge(
         return Reason.UNKNOWN_MOTION
     if draw >= motion / settings.motion_scale:
         return Reason.LITTLE_MOTION
-    if taken >= settings.max_taken:
+    if len(taken) >= settings.max_taken:
         return Reason.ENOUGH_TAKEN
+    if any(overlap(place, other, settings.patch_size) > settings.max_overlap for other in taken):
+        return Reason.OVERLAP
     return Reason.TAKEN
+
+
+def overlap(a: tuple[int, int], b: tuple[int, int], size: int) -> float:
+    """The part of the area (0..1) that two windows of one ``size`` at (top, left) share."""
+    height, width = (max(size - abs(one - other), 0) for one, other in zip(a, b, strict=True))
+    return height * width / size**2
+
+
+def lot_limit(lots: NDArray[np.float64], count: int) -> float:
+    """The limit below which the ``count`` smallest ``lots`` lie (all, if there are no more)."""
+    return float(np.partition(lots, count)[count]) if len(lots) > count else float("inf")

@@ -192,8 +192,15 @@ class PatchSettings(Settings):
     """Height and width of a patch in pixels."""
     tries: int = Field(30, ge=1)
     """Random windows tried in each triplet."""
+    patch_stride: int = Field(1, ge=1)
+    """Windows start at multiples of so many pixels; 1: anywhere."""
     max_taken: int = Field(20, ge=1)
     """At most so many windows taken from one triplet: the first ones accepted."""
+    max_overlap: float = Field(1.0, ge=0, le=1)
+    """Largest part of a window's area (0..1) that it may share with another one taken from the
+    same triplet; 1: any."""
+    max_per_sequence: int | None = Field(None, ge=1)
+    """At most so many windows taken from one sequence, drawn among its accepted ones; null: all."""
     statistic: Literal["mean_magnitude", "norm_of_mean"] = "mean_magnitude"
     """Motion of a window: mean length of its flow vectors, or length of the mean vector (in which
     opposite motions cancel), in pixels."""
@@ -208,6 +215,8 @@ class PatchSettings(Settings):
     """Seed of every random choice; each (seed, sequence, triplet) has a stream of its own."""
     shard_samples: int = Field(256, ge=1)
     """Samples in one shard (one file) of the store."""
+    codec: Literal["uncompressed", "lz4", "zstd"] = "zstd"
+    """Compression of the store, all without loss; docs/patches.md compares speed and size."""
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:

@@ -7,6 +7,7 @@ of all settings (``docs/settings.md``).
 import json
 import sys
 from collections.abc import Iterable
+from fnmatch import fnmatchcase
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, StringConstraints, model_validator
@@ -152,6 +153,7 @@ class Experiment(Settings):
                 _check([getattr(stage, key)], self.patches, f"stages.{name}.{key}")
             if stage.frames is not None:
                 _check([stage.frames], self.datasets, f"stages.{name}.frames")
+            self._check_split(name)
             if stage.start is not None:
                 place = f"stages.{name}.start"
                 _check([stage.start.stage], self.stages, f"{place}.stage")
@@ -183,6 +185,38 @@ class Experiment(Settings):
             _check([video.dataset], self.datasets, f"videos.{name}.dataset")
             _check([video.model], models, f"videos.{name}.model")
         return self
+
+    def _check_split(self, stage: str) -> None:
+        """Refuse a stage whose training and validation patches are sure to share a sequence.
+
+        Where it depends on the names in a dataset, ``pipeline sample`` tells.
+        """
+        settings = self.stages[stage]
+        training, validation = self.patches[settings.patches], self.patches[settings.validation]
+        if not set(training.datasets) & set(validation.datasets):
+            return
+        (first, last), (other_first, other_last) = training.part, validation.part
+        if min(last, other_last) <= max(first, other_first):
+            return
+        for one in training.sequences:
+            for other in validation.sequences:
+                # A pattern that the other one matches: every pattern has to match something.
+                if fnmatchcase(one, other) or fnmatchcase(other, one):
+                    shared = one if fnmatchcase(one, other) else other
+                    raise ValueError(
+                        f"stages.{stage}: sequences '{shared}' are both in patches "
+                        f"'{settings.patches}' and in validation '{settings.validation}'; choose "
+                        "other sequences, or parts that do not overlap"
+                    )
+
+    def apart_from(self, patches: str) -> list[str]:
+        """Patch sets that must share no frame with ``patches``: its partners in a stage.
+
+        Of each pair the one that is declared later waits for the other, and is checked.
+        """
+        earlier = list(self.patches)[: list(self.patches).index(patches)]
+        pairs = [{stage.patches, stage.validation} for stage in self.stages.values()]
+        return [name for name in earlier if {name, patches} in pairs]
 
     def _check_epoch(self, stage: str, epoch: int, place: str) -> None:
         settings = self.stages[stage]

@@ -53,4 +53,5 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
     if mounted.returncode:
         pytest.skip(f"no small disk can be mounted here: {mounted.stderr.strip()}")
     yield disk
-    subprocess.run(["umount", str(disk)], check=True)
+    # Lazily: what failed to write may not have closed its file yet.
+    subprocess.run(["umount", "--lazy", str(disk)], check=True)

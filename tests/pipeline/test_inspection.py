@@ -52,11 +52,16 @@ def test_a_store_of_a_dataset_of_the_paper_stands_beside_its_number(
     manifest["dataset_sources"] = ["davis-2016"]
     (copy / "manifest.json").write_text(json.dumps(manifest))
     store = PatchStore.open(copy)
+    tried = 6 * SMALL_PATCHES.tries
     assert summarise(store)["paper"] == {
-        "paper": 9952,
-        "here": len(store),
-        "difference": len(store) - 9952,
+        "triplets": {"paper": 1135, "here": 6, "difference": 6 - 1135},
+        "windows": {"paper": 34050, "here": tried, "difference": tried - 34050},
+        "patches": {"paper": 9952, "here": len(store), "difference": len(store) - 9952},
     }
+    inspect(copy, tmp_path / "out")
+    page = (tmp_path / "out" / "index.html").read_text()
+    assert "Beside the paper" in page
+    assert f"{6 - 1135:+,}" in page
 
 
 def test_a_tile_of_the_sheet_shows_its_patch(patches: Path) -> None:

@@ -10,7 +10,16 @@ import xarray
 import zarr
 
 from pipeline.errors import MidframeError
-from pipeline.patch_store import PatchStore, verify
+from pipeline.patch_store import (
+    Codec,
+    PatchStore,
+    create,
+    shard_file,
+    small_files,
+    verify,
+    write_shard,
+)
+from pipeline.provenance import write_manifest
 
 
 @pytest.fixture
@@ -82,6 +91,44 @@ def test_a_flipped_bit_is_found_and_its_file_named(copy: Path) -> None:
         store.read(range(len(store)))
 
 
+def test_a_flipped_bit_is_found_in_whichever_file_it_is(
+    copy: Path, noise: np.random.Generator
+) -> None:
+    files = [file for file in copy.rglob("*") if file.is_file() and file.name != "manifest.json"]
+    assert len(files) > 15
+    for file in files:
+        sound = file.read_bytes()
+        data = bytearray(sound)
+        data[noise.integers(len(data))] ^= 1 << noise.integers(8)
+        file.write_bytes(data)
+        assert [line.split(": ")[0] for line in verify(copy)] == [str(file)]
+        file.write_bytes(sound)
+    assert verify(copy) == []
+
+
+def test_a_sample_that_has_gone_is_not_read_as_black(copy: Path) -> None:
+    shard(copy).unlink()
+    with pytest.raises(MidframeError, match="sample 1 is damaged"):
+        PatchStore.open(copy).read([1, 0])
+
+
+@pytest.mark.parametrize("codec", ["uncompressed", "lz4", "zstd"])
+def test_every_codec_gives_back_the_same_pixels_to_every_reader(
+    codec: Codec, tmp_path: Path, noise: np.random.Generator
+) -> None:
+    triplets = noise.integers(0, 256, (7, 3, 16, 16, 3), dtype=np.uint8)
+    triplets[3] = 0
+    create(tmp_path / "patches.zarr", 7, 16, 4, codec)
+    for first in (4, 0):
+        write_shard(tmp_path / "patches.zarr", first, triplets[first : first + 4])
+    write_manifest(tmp_path, "patches", 2, {"shard_samples": 4}, files=small_files(tmp_path))
+    store = PatchStore.open(tmp_path)
+    np.testing.assert_array_equal(store.read([6, 3, 0]), triplets[[6, 3, 0]])
+    np.testing.assert_array_equal(zarr.open_array(store.path / "patches.zarr/triplet")[:], triplets)
+    assert verify(tmp_path) == []
+    assert shard_file(tmp_path / "patches.zarr", 1).is_file()
+
+
 def test_a_truncated_shard_is_found(copy: Path) -> None:
     shard(copy).write_bytes(shard(copy).read_bytes()[:-100])
     (damage,) = verify(copy)
@@ -96,7 +143,7 @@ def test_a_missing_shard_is_found(copy: Path) -> None:
 def test_a_store_of_another_version_is_refused(copy: Path) -> None:
     manifest = json.loads((copy / "manifest.json").read_text())
     (copy / "manifest.json").write_text(json.dumps(manifest | {"format_version": 99}))
-    with pytest.raises(MidframeError, match="format version 99, but this program reads version 1"):
+    with pytest.raises(MidframeError, match="format version 99, but this program reads version 2"):
         PatchStore.open(copy)
 
 

@@ -5,7 +5,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.sampling import Candidate, Reason, draw_triplets, sample_triplet
+from pipeline.sampling import (
+    Candidate,
+    Reason,
+    draw_triplets,
+    lot_limit,
+    overlap,
+    sample_triplet,
+)
 from pipeline.settings import PatchSettings
 
 TRIPLET = ("boat", 6)
@@ -79,6 +86,55 @@ def test_the_centre_window_is_taken_whatever_its_motion() -> None:
 def test_more_tries_keep_those_that_were_made() -> None:
     few, many = windows(tries=20), windows(tries=40)
     assert many[:20] == few
+
+
+@given(
+    height=st.integers(150, 400),
+    width=st.integers(150, 400),
+    stride=st.integers(1, 200),
+    window=st.sampled_from(["random", "centre"]),
+)
+def test_windows_lie_on_the_grid_and_inside_the_frame(
+    height: int, width: int, stride: int, window: str
+) -> None:
+    for candidate in windows(size=(height, width), patch_stride=stride, window=window):
+        assert candidate.top % stride == candidate.left % stride == 0
+        assert candidate.top <= height - 150
+        assert candidate.left <= width - 150
+
+
+def test_every_place_of_the_grid_can_be_drawn() -> None:
+    tried = windows(size=(191, 170), tries=300, max_taken=1, patch_stride=20)
+    assert {(w.top, w.left) for w in tried} == {(t, left) for t in (0, 20, 40) for left in (0, 20)}
+
+
+@given(limit=st.floats(0, 1), seed=st.integers(0, 99))
+def test_no_two_windows_taken_from_a_triplet_overlap_more_than_allowed(
+    limit: float, seed: int
+) -> None:
+    tried = windows(26.0, max_overlap=limit, seed=seed)
+    taken = [(w.top, w.left) for w in tried if w.reason is Reason.TAKEN]
+    for index, one in enumerate(taken):
+        assert all(overlap(one, other, 150) <= limit for other in taken[:index])
+    for window in tried:
+        if window.reason is Reason.OVERLAP:
+            assert any(overlap((window.top, window.left), one, 150) > limit for one in taken)
+    free = windows(26.0, seed=seed)
+    assert [(w.top, w.left, w.draw) for w in free] == [(w.top, w.left, w.draw) for w in tried]
+
+
+@given(a=st.tuples(*[st.integers(0, 30)] * 2), b=st.tuples(*[st.integers(0, 30)] * 2))
+def test_overlap_is_the_share_of_pixels_in_common(a: tuple[int, int], b: tuple[int, int]) -> None:
+    covered = np.zeros((2, 50, 50), bool)
+    for mask, (top, left) in zip(covered, (a, b), strict=True):
+        mask[top : top + 20, left : left + 20] = True
+    assert overlap(a, b, 20) == pytest.approx(covered.all(axis=0).sum() / 400)
+
+
+@given(lots=st.lists(st.floats(0, 1), unique=True, max_size=30), count=st.integers(1, 40))
+def test_the_smallest_lots_are_kept(lots: list[float], count: int) -> None:
+    kept = [lot for lot in lots if lot < lot_limit(np.array(lots), count)]
+    assert sorted(kept) == sorted(lots)[:count]
 
 
 def test_seed_sequence_and_frame_each_change_the_windows() -> None:

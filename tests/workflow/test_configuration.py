@@ -83,6 +83,14 @@ def test_the_papers_graph_is_complete(paper: Outcome) -> None:
     ]
 
 
+def test_validation_patches_are_held_apart_from_the_training_patches(paper: Outcome) -> None:
+    rules = r"input: (.*)\n    output: results/paper/patches/(\S+)"
+    inputs = {output: found for found, output in re.findall(rules, paper.output)}
+    for training in ("davis-2016", "davis-2017"):
+        assert f"results/paper/patches/{training}" in inputs["validation"]
+        assert "results/paper/patches" not in inputs[training]
+
+
 def test_the_seven_stages_have_their_parents() -> None:
     stages = validate(Settings, read("config.yaml"), "config.yaml").stages
     parents = {
@@ -122,6 +130,16 @@ def test_every_stage_is_a_job_that_waits_for_its_parent(paper: Outcome) -> None:
         (["stages", "l1", "patches"], "x", "stages.l1.patches: there is no 'x'; there are: train"),
         (["stages", "ssim", "start", "epoch"], 99, "stages.ssim.start.epoch: stage 'l1' has"),
         (["stages", "l1", "start"], {"stage": "ssim", "epoch": 1}, "l1 starts from ssim starts"),
+        (
+            ["patches", "validation", "part"],
+            [0.7, 0.9],
+            "stages.l1: sequences 'bikes' are both in patches 'train' and in validation",
+        ),
+        (
+            ["patches", "validation"],
+            {"datasets": ["clips"], "sequences": ["b*"]},
+            "stages.l1: sequences 'bikes' are both in patches 'train' and in validation",
+        ),
         (["models", "l1"], {}, "models.l1: a model needs either a stage or a weights file"),
         (["models", "linear"], {"stage": "l1"}, "models.linear: this name stands for linear"),
         (["evaluations", "held-out", "dataset"], "x", "evaluations.held-out.dataset: there is no"),
@@ -140,6 +158,12 @@ def test_a_wrong_configuration_is_told_by_path_and_what_is_allowed(
     place[path[-1]] = value
     with pytest.raises(MidframeError, match=re.escape(said)):
         validate(Settings, config, "config.yaml")
+
+
+def test_of_two_patch_sets_in_a_stage_the_later_one_is_held_apart_from_the_other() -> None:
+    experiment = validate(Settings, read("config.yaml"), "config.yaml")
+    apart = {name: experiment.apart_from(name) for name in experiment.patches}
+    assert apart == {"davis-2016": [], "davis-2017": [], "validation": ["davis-2016", "davis-2017"]}
 
 
 def test_a_typo_stops_snakemake_before_anything_runs(tmp_path: Path) -> None:

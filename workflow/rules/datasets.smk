@@ -80,6 +80,7 @@ rule sample:
         frames=lambda wildcards: datasets_of(wildcards, FRAMES),
         motion=lambda wildcards: datasets_of(wildcards, MOTION),
         cuts=lambda wildcards: datasets_of(wildcards, CUTS),
+        apart=apart_from,
     output:
         directory(PATCHES),
     log:
@@ -91,9 +92,13 @@ rule sample:
     threads: workflow.cores
     params:
         settings=lambda wildcards: as_json(EXPERIMENT.patches[wildcards.patches]),
+        apart=lambda wildcards, input: option("apart-from", input.apart),
         code=source_digest(
-            "pipeline/patches.py", "pipeline/sampling.py", "pipeline/patch_store.py"
+            "pipeline/patches.py",
+            "pipeline/candidates.py",
+            "pipeline/sampling.py",
+            "pipeline/patch_store.py",
         ),
     shell:
         "python -m pipeline sample {input.frames} --motion {input.motion} --cuts {input.cuts}"
-        " --out {output} --workers {threads} --settings {params.settings:q} 2>&1 | tee {log}"
+        " {params.apart} --out {output} --workers {threads} --settings {params.settings:q} 2>&1 | tee {log}"

@@ -127,6 +127,11 @@ def datasets_of(wildcards, place):
     return expand(place, dataset=EXPERIMENT.patches[wildcards.patches].datasets)
 
 
+def apart_from(wildcards):
+    """The patch sets that a patch set must share no frame with."""
+    return expand(PATCHES, patches=EXPERIMENT.apart_from(wildcards.patches))
+
+
 def parent(wildcards):
     """The directory of the stage whose weights a stage starts from."""
     start = EXPERIMENT.stages[wildcards.stage].start
