@@ -94,8 +94,7 @@ def _compute_partition(partition: _Partition) -> None:
     settings, first_frames = partition.settings, partition.first_frames
     array = zarr.open_array(partition.store / partition.sequence.name / "flow", mode="r+")
     firsts: dict[int, Frame] = {}
-    frames = partition.sequence.read(first_frames[0], first_frames[-1] + 3)
-    for index, frame in enumerate(frames, start=first_frames[0]):
+    for index, frame in partition.sequence.read_good(first_frames[0], first_frames[-1] + 3):
         if index in first_frames:
             firsts[index] = frame
         if index - 2 in first_frames:

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -17,7 +18,7 @@ from pipeline.cluster import connect
 from pipeline.cuts import CutDistances
 from pipeline.errors import MidframeError
 from pipeline.frames import FORMAT_VERSION as FRAMES_VERSION
-from pipeline.frames import FrameSequence, open_frames, select, triplet_starts
+from pipeline.frames import FrameSequence, left_out, open_frames, select, triplet_starts
 from pipeline.jump_cuts import cuts_among
 from pipeline.motion import MotionStore, WindowMotion
 from pipeline.progress import notice, progress
@@ -145,14 +146,14 @@ def _origin(frames: Path) -> str:
 
 def _choose_sequences(
     sources: Sequence[Source], settings: PatchSettings
-) -> tuple[list[tuple[FrameSequence, Source]], list[dict[str, str]]]:
-    """The sequences to sample with their sources, sorted, and those left out with the reason."""
+) -> tuple[list[tuple[FrameSequence, Source]], list[dict[str, Any]]]:
+    """The sequences to sample with their sources, sorted, and what is left out with the reason."""
     found: dict[str, tuple[FrameSequence, Source]] = {}
     for source in sources:
         for sequence in open_frames(source.frames):
             found.setdefault(sequence.name, (sequence, source))
     chosen: list[tuple[FrameSequence, Source]] = []
-    skipped: list[dict[str, str]] = []
+    skipped = [entry for source in sources for entry in left_out(source.frames)]
     for sequence in select([sequence for sequence, _ in found.values()], settings.sequences):
         if min(sequence.height, sequence.width) >= settings.patch_size:
             chosen.append(found[sequence.name])
@@ -161,13 +162,13 @@ def _choose_sequences(
             f"frames of {sequence.width}x{sequence.height} are smaller than a patch of "
             f"{settings.patch_size}x{settings.patch_size}"
         )
-        if settings.on_small_frame == "error":
+        if settings.on_bad_frame == "error":
             raise MidframeError(
                 f"{sequence.path}: {reason}; choose smaller patches, leave the sequence out, or "
-                "set on_small_frame: skip"
+                "set on_bad_frame: skip"
             )
         notice(f"skipped {sequence.name}: {reason}")
-        skipped.append({"sequence": sequence.name, "reason": reason})
+        skipped.append({"sequence": sequence.name, "frames": None, "reason": reason})
     return sorted(chosen, key=lambda pair: pair[0].name), skipped
 
 
@@ -233,8 +234,7 @@ def _write_shard(shard: _Shard) -> None:
     triplets = np.empty((len(shard.windows), 3, size, size, 3), np.uint8)
     for sequence in dict.fromkeys(window[0] for window in shard.windows):
         firsts = [window[1] for window in shard.windows if window[0] == sequence]
-        frames = sequence.read(min(firsts), max(firsts) + 3)
-        for index, frame in enumerate(frames, start=min(firsts)):
+        for index, frame in sequence.read_good(min(firsts), max(firsts) + 3):
             for position, (owner, first, top, left) in enumerate(shard.windows):
                 if owner == sequence and 0 <= index - first < 3:
                     patch = frame[top : top + size, left : left + size]

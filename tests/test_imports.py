@@ -11,6 +11,7 @@ ROOT = Path(__file__).parents[1]
 MODEL_MAY_USE = {
     "checksums",
     "command_line",
+    "decoding",
     "download",
     "errors",
     "frames",

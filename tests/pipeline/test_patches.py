@@ -102,7 +102,7 @@ def test_frames_smaller_than_a_patch_stop_the_stage_with_what_to_do(
 def test_frames_smaller_than_a_patch_are_left_out_and_listed(
     source: Source, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    settings = with_settings(patch_size=100, on_small_frame="skip")
+    settings = with_settings(patch_size=100, on_bad_frame="skip")
     sample([source], tmp_path / "patches", settings, workers=0)
     store = PatchStore.open(tmp_path / "patches")
     assert set(store.table()["sequence"]) == {"cut"}
