@@ -20,7 +20,7 @@ from pipeline.errors import MidframeError
 from pipeline.frames import FORMAT_VERSION as FRAMES_VERSION
 from pipeline.frames import FrameSequence, left_out, open_frames, select, triplet_starts
 from pipeline.jump_cuts import cuts_among
-from pipeline.motion import MotionStore, WindowMotion
+from pipeline.motion_store import MotionStore
 from pipeline.progress import notice, progress
 from pipeline.provenance import (
     MANIFEST,
@@ -31,6 +31,7 @@ from pipeline.provenance import (
 )
 from pipeline.sampling import Candidate, Reason, Triplet, draw_triplets, sample_triplet
 from pipeline.settings import PatchSettings
+from pipeline.window_motion import WindowMotion
 
 
 @dataclass(frozen=True)

@@ -27,6 +27,7 @@ PURE = {
     "pipeline/optical_flow.py",
     "pipeline/sampling.py",
     "pipeline/simpleflow.py",
+    "pipeline/window_motion.py",
     "model/losses.py",
     "model/metrics.py",
     "model/network.py",

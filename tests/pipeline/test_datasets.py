@@ -15,7 +15,8 @@ from pipeline.datasets import DAVIS, Archive, fetch
 from pipeline.errors import MidframeError
 from pipeline.frames import open_frames
 from pipeline.inspection import inspect
-from pipeline.motion import MotionStore, score
+from pipeline.motion import score
+from pipeline.motion_store import MotionStore
 from pipeline.patches import Source, sample
 from pipeline.provenance import file_digest, read_manifest
 from pipeline.settings import CutSettings, DatasetSettings, MotionSettings

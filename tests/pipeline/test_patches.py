@@ -10,10 +10,11 @@ import pytest
 from pipeline.datasets import fetch
 from pipeline.errors import MidframeError
 from pipeline.frames import open_frames
-from pipeline.motion import MotionStore, WindowMotion
+from pipeline.motion_store import MotionStore
 from pipeline.patch_store import PatchStore
 from pipeline.patches import Source, sample
 from pipeline.settings import DatasetSettings, PatchSettings
+from pipeline.window_motion import WindowMotion
 from tests.conftest import SMALL_PATCHES, directory_bytes, write_images
 
 

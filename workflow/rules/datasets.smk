@@ -43,6 +43,7 @@ rule score:
         settings=as_json(EXPERIMENT.motion),
         code=source_digest(
             "pipeline/motion.py",
+            "pipeline/motion_store.py",
             "pipeline/frames.py",
             "pipeline/decoding.py",
             "pipeline/optical_flow.py",
@@ -99,7 +100,10 @@ rule sample:
     params:
         settings=lambda wildcards: as_json(EXPERIMENT.patches[wildcards.patches]),
         code=source_digest(
-            "pipeline/patches.py", "pipeline/sampling.py", "pipeline/patch_store.py"
+            "pipeline/patches.py",
+            "pipeline/sampling.py",
+            "pipeline/patch_store.py",
+            "pipeline/window_motion.py",
         ),
     shell:
         "python -m pipeline sample {input.frames} --motion {input.motion} --cuts {input.cuts}"
