@@ -11,8 +11,8 @@ from pathlib import Path
 
 from PIL import Image, UnidentifiedImageError
 
+from pipeline.decoding import IMAGE_MODES, IMAGE_SUFFIXES
 from pipeline.errors import MidframeError
-from pipeline.frames import IMAGE_MODES, IMAGE_SUFFIXES
 
 SNU_FILM_SUBSETS = ("easy", "medium", "hard", "extreme")
 

@@ -17,8 +17,9 @@ from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
 from model.metrics import quantise
+from pipeline.decoding import IMAGE_MODES
 from pipeline.errors import MidframeError
-from pipeline.frames import IMAGE_MODES, Frame
+from pipeline.frames import Frame
 
 if TYPE_CHECKING:
     from model.network import SepConv

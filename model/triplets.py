@@ -95,6 +95,10 @@ def _of_sequences(sequences: list[FrameSequence], settings: EvaluationSettings) 
                 raise MidframeError(
                     f"triplets: '{name}' does not fit in {sequence.frame_count} frames"
                 )
+            if list(sequence.good_runs(int(first), int(first) + 3)) != [
+                (int(first), int(first) + 3)
+            ]:
+                raise MidframeError(f"triplets: '{name}' holds a bad frame, which is left out")
             named.append(triplet(sequence, int(first)))
         return sorted(named, key=lambda one: (one.sequence, one.first_frame))
     chosen = sorted(select(sequences, settings.sequences), key=lambda sequence: sequence.name)
@@ -174,7 +178,7 @@ def _read_video(
     wanted = {triplet.first_frame: triplet for triplet in group}
     start = group[0].first_frame
     window: deque[Frame] = deque(maxlen=3)
-    for index, frame in enumerate(sequence.read(start, group[-1].first_frame + 3), start):
+    for index, frame in sequence.read_good(start, group[-1].first_frame + 3):
         window.append(frame)
         if index - 2 in wanted:
             yield wanted[index - 2], list(window)

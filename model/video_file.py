@@ -17,8 +17,9 @@ from av.packet import Packet
 from av.video.reformatter import ColorRange, Colorspace
 from av.video.stream import VideoStream
 
+from pipeline.decoding import COLOUR_CONVERSION
 from pipeline.errors import MidframeError
-from pipeline.frames import COLOUR_CONVERSION, Frame
+from pipeline.frames import Frame
 
 # FFmpeg's number of a YUV matrix (AVCOL_SPC_*) and its converter's (SWS_CS_*) for the same. 2 is
 # "unspecified": swscale takes BT.601, in both directions, and the file goes on saying nothing.

@@ -12,8 +12,9 @@ from av.packet import Packet
 from av.video.reformatter import ColorRange
 
 from model.video_file import MATRICES, VideoProperties, to_rgb
+from pipeline.decoding import COLOUR_CONVERSION
 from pipeline.errors import MidframeError
-from pipeline.frames import COLOUR_CONVERSION, Frame
+from pipeline.frames import Frame
 
 # Containers that hold H.264 with exact times.
 CONTAINERS = {".mp4": "mp4", ".m4v": "mp4", ".mov": "mov", ".mkv": "matroska"}

@@ -69,9 +69,11 @@ def _sample(arguments: argparse.Namespace) -> None:
 
 
 def _verify(arguments: argparse.Namespace) -> None:
-    from pipeline.patch_store import verify
+    from pipeline import motion_store, patch_store
+    from pipeline.provenance import manifest_kind
 
-    damage = verify(arguments.directory)
+    verify = {motion_store.KIND: motion_store.verify, patch_store.KIND: patch_store.verify}
+    damage = verify[manifest_kind(arguments.directory, list(verify))](arguments.directory)
     if damage:
         raise MidframeError("\n".join(damage))
     print(f"{arguments.directory}: sound")
@@ -154,8 +156,8 @@ def build_parser() -> argparse.ArgumentParser:
     cluster_arguments(sample)
     sample.set_defaults(command=_sample)
 
-    verify = commands.add_parser("verify", help="check a patch store; exit 1 where it is damaged")
-    verify.add_argument("directory", type=Path, metavar="DIR", help="patch directory")
+    verify = commands.add_parser("verify", help="read a whole store; exit 1 where it is damaged")
+    verify.add_argument("directory", type=Path, metavar="DIR", help="motion or patch directory")
     verify.set_defaults(command=_verify)
 
     inspect = commands.add_parser("inspect", help="summary and contact sheet of a patch store")

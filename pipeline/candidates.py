@@ -18,10 +18,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pipeline.cluster import Cluster
-from pipeline.motion import MotionStore, WindowMotion
+from pipeline.motion_store import MotionStore
 from pipeline.progress import progress
 from pipeline.sampling import Candidate, Reason, lot_limit, sample_triplet
 from pipeline.settings import PatchSettings
+from pipeline.window_motion import WindowMotion
 
 # Triplets in one partition: a second of work or so.
 PARTITION_TRIPLETS = 32

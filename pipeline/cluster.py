@@ -3,11 +3,13 @@
 import contextlib
 import logging
 import os
+import time
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, TypeVar
 
 import dask
-from distributed import Client, LocalCluster, as_completed
+from dask.system import CPU_COUNT
+from distributed import CancelledError, Client, KilledWorker, LocalCluster, as_completed
 
 from pipeline.errors import MidframeError
 
@@ -22,10 +24,14 @@ THREAD_COUNTS = (
     "NUMBA_NUM_THREADS",
     "OPENCV_FOR_THREADS_NUM",
 )
-# Tasks handed to the scheduler ahead of the workers: enough to keep them busy, few enough that
-# neither the scheduler nor this process holds more as the work grows.
+# Tasks handed to the scheduler for each thread of the workers: enough to keep them busy, few enough
+# that neither the scheduler nor this process holds more as the work grows.
 TASKS_AHEAD = 4
-CONNECT_TIMEOUT = "20s"
+# Seconds after which the workers are counted again: some may have joined, or gone.
+COUNT_INTERVAL = 5.0
+CONNECT_TIMEOUT = 20.0  # seconds
+# How often a task is tried again on another worker when the one that ran it died.
+ALLOWED_DEATHS = 3
 
 
 class Cluster:
@@ -39,29 +45,53 @@ class Cluster:
     ) -> Iterator[tuple[Task, Result]]:
         """Yield each task with its result as it is done, in any order.
 
-        An exception in a task is raised here, and what is not yet started is dropped.
+        An exception in a task is raised here, and what is not yet started is dropped. A task whose
+        worker dies is run again by another.
+
+        Raises
+        ------
+        MidframeError
+            if the workers that ran a task died again and again, with the task (its ``str``); or if
+            the scheduler is gone.
         """
         if self._client is None:
             for task in tasks:
                 yield task, function(task)
             return
         remaining = iter(tasks)
-        workers = max(len(self._client.scheduler_info(n_workers=-1)["workers"]), 1)
         running: dict[Any, Task] = {}
         completed = as_completed(with_results=True)
+        threads, counted = self._count_threads(), time.monotonic()
 
-        def submit_next() -> None:
-            for task in remaining:
+        def submit(count: int) -> None:
+            for _, task in zip(range(count), remaining, strict=False):
                 future = self._client.submit(function, task, pure=False)  # type: ignore[union-attr]
                 running[future.key] = task
                 completed.add(future)
-                return
 
-        for _ in range(workers * TASKS_AHEAD):
-            submit_next()
-        for future, result in completed:
-            yield running.pop(future.key), result
-            submit_next()
+        submit(threads * TASKS_AHEAD)
+        try:
+            for future, result in completed:
+                task = running.pop(future.key)
+                future.release()
+                yield task, result
+                if time.monotonic() - counted > COUNT_INTERVAL:
+                    threads, counted = self._count_threads(), time.monotonic()
+                submit(threads * TASKS_AHEAD - len(running))
+        except KilledWorker as error:
+            raise MidframeError(
+                f"{running[error.task]}: {error.allowed_failures + 1} workers died of it; is the "
+                "memory of a worker too small, or a file damaged?"
+            ) from None
+        except CancelledError:
+            raise MidframeError(
+                "the Dask scheduler is gone; start it again, and then this command"
+            ) from None
+
+    def _count_threads(self) -> int:
+        """Threads of all workers: that many tasks run at once."""
+        assert self._client is not None
+        return max(sum(self._client.nthreads().values()), 1)
 
 
 @contextlib.contextmanager
@@ -78,7 +108,7 @@ def connect(workers: int | None = None, scheduler: str | None = None) -> Iterato
     Raises
     ------
     MidframeError
-        if there is no scheduler at the address.
+        if there is no scheduler at the address, or no worker is connected to it.
     """
     if scheduler is None and workers is None:
         scheduler = os.environ.get("DASK_SCHEDULER_ADDRESS") or None
@@ -90,22 +120,47 @@ def connect(workers: int | None = None, scheduler: str | None = None) -> Iterato
                 f"{scheduler}: no Dask scheduler answers ({error}); start one with `dask scheduler`"
             ) from None
         with client:
+            try:
+                client.wait_for_workers(1, timeout=CONNECT_TIMEOUT)
+            except TimeoutError:
+                raise MidframeError(
+                    f"{scheduler}: this Dask scheduler has no workers; start some with "
+                    f"`dask worker {scheduler} --nthreads 1`"
+                ) from None
             yield Cluster(client)
     elif workers == 0:
         yield Cluster(None)
     else:
-        environment = dask.config.get("distributed.nanny.pre-spawn-environ", {}) | dict.fromkeys(
-            THREAD_COUNTS, "1"
-        )
-        with (
-            dask.config.set({"distributed.nanny.pre-spawn-environ": environment}),
-            LocalCluster(
-                n_workers=workers or os.cpu_count(),
+        with _start_workers(workers or CPU_COUNT) as local, Client(local) as client:
+            yield Cluster(client)
+
+
+@contextlib.contextmanager
+def _start_workers(count: int) -> Iterator[LocalCluster]:
+    """Worker processes of one thread each on this machine."""
+    environment = dask.config.get("distributed.nanny.pre-spawn-environ", {}) | dict.fromkeys(
+        THREAD_COUNTS, "1"
+    )
+    settings = {
+        "distributed.nanny.pre-spawn-environ": environment,
+        "distributed.scheduler.allowed-failures": ALLOWED_DEATHS,
+        # What the scheduler remembers of finished tasks, which nobody reads here.
+        "distributed.admin.low-level-log-length": 1000,
+        "distributed.admin.log-length": 1000,
+    }
+    with dask.config.set(settings):
+        try:
+            local = LocalCluster(
+                n_workers=count,
                 threads_per_worker=1,
                 dashboard_address=":0",
-                # A task's exception is raised here; the workers need not print it as well.
+                # A task's exception is raised in `Cluster.map`; workers need not print it as well.
                 silence_logs=logging.CRITICAL,
-            ) as local,
-            Client(local) as client,
-        ):
-            yield Cluster(client)
+            )
+        except RuntimeError as error:
+            raise MidframeError(
+                f"{count} worker processes cannot be started ({error}); is the memory full? Start "
+                "fewer with --workers, or run again"
+            ) from None
+        with local:
+            yield local

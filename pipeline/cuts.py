@@ -20,7 +20,10 @@ DISTANCES = "distances.parquet"
 
 def _sequence_distances(task: tuple[FrameSequence, int]) -> pd.DataFrame:
     sequence, bins = task
-    distances = neighbour_distances(sequence.read(), bins)
+    # Unknown (NaN) beside a bad frame, where there is no triplet.
+    distances = np.full((sequence.frame_count - 1, 3), np.nan, np.float32)
+    for first, last in sequence.good_runs():
+        distances[first : last - 1] = neighbour_distances(sequence.read(first, last), bins)
     table = pd.DataFrame(distances, columns=["red", "green", "blue"])
     table.insert(0, "sequence", sequence.name)
     table.insert(1, "frame", np.arange(len(table)))
@@ -37,7 +40,8 @@ def measure(
     """Publish the distance of every neighbouring pair of frames of a dataset.
 
     ``distances.parquet`` has a row for frames ``frame`` and ``frame + 1`` of ``sequence``, and the
-    mean squared difference of their ``red``, ``green`` and ``blue`` histograms.
+    mean squared difference of their ``red``, ``green`` and ``blue`` histograms; NaN if one of the
+    frames is bad.
     """
     tasks = [(sequence, settings.bins) for sequence in open_frames(frames)]
     with publish(out) as partial, connect(workers, scheduler) as cluster:

@@ -17,11 +17,11 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.archives import unpack
+from pipeline.decoding import BadFrameError
 from pipeline.download import download
 from pipeline.errors import MidframeError
 from pipeline.frames import (
     FORMAT_VERSION,
-    BadFrameError,
     FrameSequence,
     check_sequence,
     find_sequences,
@@ -110,8 +110,8 @@ def fetch(settings: DatasetSettings, out: Path, archives: Path | None = None) ->
     Raises
     ------
     MidframeError
-        if it cannot be had, holds something else, or (unless they are to be skipped) a sequence
-        cannot be read.
+        if it cannot be had, holds something else, or (unless they are to be skipped) frames cannot
+        be used.
     """
     with publish(out) as folder:
         if settings.source == "sample-clips":
@@ -220,13 +220,13 @@ def _unpack_davis(archive: Archive, settings: DatasetSettings, folder: Path, arc
 def _check_counts(
     archive: Archive,
     sequences: Sequence[dict[str, Any]],
-    skipped: Sequence[dict[str, str]],
+    skipped: Sequence[dict[str, Any]],
     settings: DatasetSettings,
 ) -> None:
-    count = len(sequences) + len(skipped)
+    count = len(sequences) + sum(entry["frames"] is None for entry in skipped)
     frames = sum(entry["frame_count"] for entry in sequences)
-    complete = not skipped and frames != archive.frame_count
-    if count != archive.sequence_count or complete:
+    wrong = not skipped and frames != archive.frame_count
+    if count != archive.sequence_count or wrong:
         raise MidframeError(
             f"{settings.source}: {count} sequences and {frames} frames, but there should be "
             f"{archive.sequence_count} and {archive.frame_count}; is this the archive of another "
@@ -236,26 +236,34 @@ def _check_counts(
 
 def _index(
     root: Path, settings: DatasetSettings
-) -> tuple[list[dict[str, Any]], list[dict[str, str]]]:
-    """Manifest entries of the sequences below ``root``, and of those skipped, sorted by name."""
+) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    """Manifest entries of the sequences below ``root``, and of what is skipped, sorted by name.
+
+    Skipped are whole sequences (``frames`` is ``None``) and frames of a sequence (the first and the
+    last of a run), with the reason.
+    """
     found = find_sequences(root)
     sequences: list[dict[str, Any]] = []
-    skipped: list[dict[str, str]] = []
+    skipped: list[dict[str, Any]] = []
     # Decoding and hashing release the interpreter's lock.
     with ThreadPoolExecutor(os.cpu_count()) as threads:
         results = threads.map(_check, found)
         for (name, path), result in progress(
             zip(found, results, strict=True), len(found), "checking frames", "sequences"
         ):
+            runs: list[tuple[list[int] | None, str]]
             if isinstance(result, FrameSequence):
                 sequences.append(_entry(result, root))
-            elif settings.on_bad_frame == "error":
-                threads.shutdown(cancel_futures=True)
-                raise MidframeError(f"{result}; mend or remove it, or set on_bad_frame: skip")
+                runs = [([run.first, run.last], run.reason) for run in result.bad]
             else:
-                notice(f"skipped {name}: {result}")
-                reason = str(result).replace(f"{path}", name)
-                skipped.append({"sequence": name, "reason": reason})
+                runs = [(None, str(result))]
+            for bad, reason in runs:
+                if settings.on_bad_frame == "error":
+                    threads.shutdown(cancel_futures=True)
+                    raise MidframeError(f"{reason}; mend or remove it, or set on_bad_frame: skip")
+                notice(f"skipped {name}: {reason}")
+                reason = reason.replace(f"{path}", name)
+                skipped.append({"sequence": name, "frames": bad, "reason": reason})
     if not sequences:
         raise MidframeError(f"{settings.path}: no sequence can be used; the reasons are above")
     return sequences, skipped

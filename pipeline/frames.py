@@ -3,46 +3,41 @@
 Frames are uint8 RGB arrays ``[H, W, 3]`` and come one at a time: a video is never held whole.
 """
 
-import bisect
 import fnmatch
 import hashlib
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
-import av
-import numpy as np
-from av.video.reformatter import Interpolation
-from numpy.typing import NDArray
-from PIL import Image, UnidentifiedImageError
-
+from pipeline.decoding import (
+    IMAGE_SUFFIXES,
+    VIDEO_SUFFIXES,
+    BadFrameError,
+    Look,
+    image_files,
+    look_at_images,
+    look_at_video,
+    read_image,
+    read_video,
+)
+from pipeline.decoding import Frame as Frame
 from pipeline.errors import MidframeError
 from pipeline.provenance import MANIFEST, file_digest, read_manifest
 
-Frame = NDArray[np.uint8]
-
-# Exact conversion between a video's YUV and RGB: without these flags the conversion rounds down,
-# which darkens a picture by about one level.
-COLOUR_CONVERSION = int(
-    Interpolation.BILINEAR
-    | Interpolation.ACCURATE_RND
-    | Interpolation.FULL_CHR_H_INT
-    | Interpolation.FULL_CHR_H_INP
-)
-
 FORMAT_VERSION = 1
-IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp"})
-VIDEO_SUFFIXES = frozenset(
-    {".mp4", ".mov", ".mkv", ".avi", ".webm", ".m4v", ".mpg", ".mpeg", ".y4m", ".ts"}
-)
-# Grey images are read as RGB; palettes, alpha and 16 bits would need a choice that is not ours.
-IMAGE_MODES = frozenset({"RGB", "L"})
 
 
-class BadFrameError(MidframeError):
-    """A sequence that cannot be used, with the file and the reason."""
+@dataclass(frozen=True)
+class BadFrames:
+    """Neighbouring frames that cannot be used, from ``first`` to ``last``, and why."""
+
+    first: int
+    last: int
+    reason: str
 
 
 @dataclass(frozen=True)
@@ -53,8 +48,10 @@ class FrameSequence:
     ----------
     name : unique in its dataset: the path inside the dataset's folder, without suffix.
     path : a video file, or a folder of images that are read in the order of their names.
-    frame_count, height, width : what reading yields; sizes in pixels.
+    frame_count : frames, bad ones included.
+    height, width : of a frame, in pixels.
     fps : frames a second of a video; ``None`` for images.
+    bad : frames that are left out, ascending. No triplet holds one of them.
     """
 
     name: str
@@ -63,6 +60,7 @@ class FrameSequence:
     height: int
     width: int
     fps: Fraction | None = None
+    bad: tuple[BadFrames, ...] = ()
 
     def read(self, start: int = 0, stop: int | None = None) -> Iterator[Frame]:
         """Yield frames ``start`` to ``stop`` (excluded), uint8 RGB ``[H, W, 3]``.
@@ -73,22 +71,46 @@ class FrameSequence:
             if a frame cannot be read, has another size, or is missing.
         """
         stop = self.frame_count if stop is None else min(stop, self.frame_count)
-        frames = _read_images if self.path.is_dir() else _read_video
-        expected = max(stop - start, 0)
-        count = 0
-        for frame in frames(self.path, start, stop) if expected else ():
+        expected = start
+        for index, frame in self._decode(start, stop) if start < stop else ():
+            if index != expected:
+                break
             if frame.shape[:2] != (self.height, self.width):
                 raise BadFrameError(
-                    f"{self.path}: frame {start + count} is {frame.shape[1]}x{frame.shape[0]}, "
+                    f"{self.path}: frame {index} is {frame.shape[1]}x{frame.shape[0]}, "
                     f"but the sequence is {self.width}x{self.height}"
                 )
             yield frame
-            count += 1
-        if count != expected:
+            expected += 1
+        if expected < stop:
             raise BadFrameError(
-                f"{self.path}: {count} of the frames {start} to {stop - 1} can be read; "
-                "has the file changed?"
+                f"{self.path}: frame {expected} cannot be read; has the file changed?"
             )
+
+    def good_runs(self, start: int = 0, stop: int | None = None) -> Iterator[tuple[int, int]]:
+        """Yield the ranges (first, last + 1) of frames without a bad one in ``start`` to ``stop``.
+
+        ``stop`` is excluded.
+        """
+        stop = self.frame_count if stop is None else min(stop, self.frame_count)
+        for run in self.bad:
+            if start < min(run.first, stop):
+                yield start, min(run.first, stop)
+            start = max(start, run.last + 1)
+        if start < stop:
+            yield start, stop
+
+    def read_good(self, start: int = 0, stop: int | None = None) -> Iterator[tuple[int, Frame]]:
+        """Yield each frame that is not bad, with its index; otherwise as `read`."""
+        for first, last in self.good_runs(start, stop):
+            yield from enumerate(self.read(first, last), start=first)
+
+    def _decode(self, start: int, stop: int) -> Iterator[tuple[int, Frame]]:
+        if not self.path.is_dir():
+            yield from read_video(self.path, self.frame_count, start, stop)
+            return
+        for index, file in enumerate(image_files(self.path)[start:stop], start=start):
+            yield index, read_image(file)
 
 
 def triplet_starts(
@@ -97,13 +119,16 @@ def triplet_starts(
     """Indices of the first frames of a sequence's triplets.
 
     The triplets of a sequence start at frames 0, ``stride``, 2 ``stride`` …; those are returned
-    whose three frames lie in ``part``, a half-open range of fractions of the sequence's frames.
-    Two ranges that do not overlap thus never share a frame.
+    whose three frames lie in ``part``, a half-open range of fractions of the sequence's frames,
+    and are not bad. Two ranges that do not overlap thus never share a frame.
     """
     first = round(part[0] * sequence.frame_count)
     last = round(part[1] * sequence.frame_count)
-    start = -(-first // stride) * stride
-    return list(range(start, last - 2, stride))
+    return [
+        start
+        for low, high in sequence.good_runs(first, last)
+        for start in range(-(-low // stride) * stride, high - 2, stride)
+    ]
 
 
 def select(sequences: Sequence[FrameSequence], patterns: Sequence[str]) -> list[FrameSequence]:
@@ -138,18 +163,48 @@ def open_frames(path: Path) -> list[FrameSequence]:
     Raises
     ------
     MidframeError
-        if there is no such folder, it holds no sequence, or one of them cannot be read.
+        if there is no such folder, it holds no sequence, or a frame cannot be used (``fetch`` can
+        leave those out).
     """
     # Absolute, because workers on other machines have a working directory of their own.
     path = path.absolute()
     if (path / MANIFEST).is_file():
         manifest = read_manifest(path, "frames", FORMAT_VERSION)
         root = path / manifest["root"]
-        return [_from_manifest(root, entry) for entry in manifest["sequences"]]
-    return [check_sequence(name, source) for name, source in find_sequences(path)]
+        bad: dict[str, list[BadFrames]] = {}
+        for skipped in manifest["skipped"]:
+            if skipped.get("frames") is not None:
+                run = BadFrames(skipped["frames"][0], skipped["frames"][1], skipped["reason"])
+                bad.setdefault(skipped["sequence"], []).append(run)
+        return [
+            _from_manifest(root, entry, tuple(bad.get(entry["name"], ())))
+            for entry in manifest["sequences"]
+        ]
+    sequences = [check_sequence(name, source) for name, source in find_sequences(path)]
+    for sequence in sequences:
+        if sequence.bad:
+            raise BadFrameError(
+                f"{sequence.bad[0].reason}; mend it, or make a dataset of the folder that leaves "
+                "it out: `python -m pipeline fetch folder`, on_bad_frame: skip"
+            )
+    return sequences
 
 
-def _from_manifest(root: Path, entry: dict[str, Any]) -> FrameSequence:
+def left_out(path: Path) -> list[dict[str, Any]]:
+    """What ``fetch`` has left out of a dataset directory; of any other folder, nothing.
+
+    Returns
+    -------
+    For each its ``sequence``, the first and last of the bad ``frames`` (``None``: the sequence as a
+    whole), and the ``reason``.
+    """
+    if not (path / MANIFEST).is_file():
+        return []
+    skipped: list[dict[str, Any]] = read_manifest(path, "frames", FORMAT_VERSION)["skipped"]
+    return skipped
+
+
+def _from_manifest(root: Path, entry: dict[str, Any], bad: tuple[BadFrames, ...]) -> FrameSequence:
     path = root / entry["path"]
     if not path.exists():
         raise MidframeError(f"{path}: this sequence is listed in the manifest but is gone")
@@ -160,6 +215,7 @@ def _from_manifest(root: Path, entry: dict[str, Any]) -> FrameSequence:
         height=entry["height"],
         width=entry["width"],
         fps=None if entry["fps"] is None else Fraction(entry["fps"]),
+        bad=bad,
     )
 
 
@@ -207,29 +263,61 @@ def _list(suffixes: frozenset[str]) -> str:
 
 
 def check_sequence(name: str, path: Path) -> FrameSequence:
-    """Read a sequence from end to end and describe it.
+    """Read a sequence from end to end and describe it, with its bad frames.
+
+    Bad are frames that cannot be decoded (of a video also those that may build on them), and those
+    of another size or colour mode than most.
 
     Raises
     ------
     BadFrameError
-        if a frame cannot be decoded, the size or colour mode changes, or there are fewer than 3
-        frames (a triplet).
+        if nothing can be read, or no triplet (3 neighbouring frames) without bad ones is left.
     """
-    frames = _read_images(path) if path.is_dir() else _read_video(path)
-    shape: tuple[int, ...] = ()
-    count = 0
-    for frame in frames:
-        if count and frame.shape != shape:
-            raise BadFrameError(
-                f"{path}: frame {count} is {frame.shape[1]}x{frame.shape[0]}, but the ones before "
-                f"are {shape[1]}x{shape[0]}; a sequence needs frames of one size"
-            )
-        shape = frame.shape
-        count += 1
-    if count < 3:
-        raise BadFrameError(f"{path}: has {count} frames, but a triplet needs 3; remove it")
-    fps = None if path.is_dir() else _frame_rate(path)
-    return FrameSequence(name, path, count, shape[0], shape[1], fps)
+    if path.is_dir():
+        files, looks, missing, fps = image_files(path), look_at_images(path), 0, None
+    else:
+        video = look_at_video(path)
+        files, looks, missing, fps = [], video.frames, video.missing, video.fps
+    sizes = Counter(look for look in looks if not isinstance(look, str))
+    usual = sizes.most_common(1)[0][0] if sizes else None
+    causes = [
+        look if isinstance(look, str) else _difference(look, usual) if usual else ""
+        for look in looks
+    ]
+    causes += ["missing: the file is cut short"] * missing
+    bad = tuple(_bad_runs(path, files, causes))
+    if usual is None:
+        raise BadFrameError(bad[0].reason if bad else f"{path}: has no frames; remove it")
+    if len(looks) < 3:
+        raise BadFrameError(f"{path}: has {len(looks)} frames, but a triplet needs 3; remove it")
+    height, width, _ = usual
+    sequence = FrameSequence(name, path, len(looks), height, width, fps, bad)
+    if not triplet_starts(sequence, 1):
+        raise BadFrameError(f"{bad[0].reason}; no three neighbouring frames are left without it")
+    return sequence
+
+
+def _difference(look: Look, usual: Look) -> str:
+    """How a frame differs from most of its sequence; empty if it does not."""
+    if look[:2] != usual[:2]:
+        return f"is {look[1]}x{look[0]}, but most of the sequence is {usual[1]}x{usual[0]}"
+    if look[2] != usual[2]:
+        return f"colour mode {look[2]}, but most of the sequence is {usual[2]}"
+    return ""
+
+
+def _bad_runs(path: Path, files: Sequence[Path], causes: Sequence[str]) -> Iterator[BadFrames]:
+    """Neighbouring frames of one cause as one run, whose reason tells where it is."""
+    for cause, run in groupby(enumerate(causes), key=lambda item: item[1]):
+        if cause:
+            indices = [index for index, _ in run]
+            first, last = indices[0], indices[-1]
+            if files:
+                place = f"{files[first]}" + (f" to {files[last].name}" if last > first else "")
+            else:
+                frames = f"frame {first}" if first == last else f"frames {first} to {last}"
+                place = f"{path}: {frames}"
+            yield BadFrames(first, last, f"{place}: {cause}")
 
 
 def sequence_digest(path: Path) -> str:
@@ -237,92 +325,6 @@ def sequence_digest(path: Path) -> str:
     if path.is_file():
         return file_digest(path)
     total = hashlib.sha256()
-    for file in _image_files(path):
+    for file in image_files(path):
         total.update(f"{file.name} {file_digest(file)}\n".encode())
     return total.hexdigest()
-
-
-def _image_files(folder: Path) -> list[Path]:
-    return sorted(
-        file
-        for file in folder.iterdir()
-        if file.suffix.lower() in IMAGE_SUFFIXES and not file.name.startswith(".")
-    )
-
-
-def _read_images(folder: Path, start: int = 0, stop: int | None = None) -> Iterator[Frame]:
-    mode = None
-    for file in _image_files(folder)[start:stop]:
-        reason = None
-        try:
-            with Image.open(file) as image:
-                found = image.mode
-                frame = np.asarray(image.convert("RGB"))
-        except (UnidentifiedImageError, OSError, SyntaxError) as error:
-            reason = _reason(error, file)
-        # Raised out here: the decoder's exception, kept as context, may not survive the way from
-        # a worker to this process.
-        if reason is not None:
-            raise BadFrameError(f"{file}: not a readable image ({reason})")
-        if found not in IMAGE_MODES:
-            raise BadFrameError(f"{file}: colour mode {found}; 8-bit RGB or grey images are needed")
-        if mode is not None and found != mode:
-            raise BadFrameError(f"{file}: colour mode {found}, but the images before are {mode}")
-        mode = found
-        yield frame
-
-
-def _read_video(path: Path, start: int = 0, stop: int | None = None) -> Iterator[Frame]:
-    """Frames in presentation order; a start inside the file is reached from its key frame."""
-    reason = None
-    try:
-        with av.open(path) as container:
-            if not container.streams.video:
-                raise BadFrameError(f"{path}: has no video stream")
-            stream = container.streams.video[0]
-            index = start
-            first_pts = None
-            if start:
-                timestamps = _timestamps(container)
-                container.seek(0, stream=stream)
-                if timestamps is None or start >= len(timestamps):
-                    index = 0
-                else:
-                    first_pts = timestamps[start]
-                    container.seek(first_pts, stream=stream, backward=True)
-            for frame in container.decode(stream):
-                if first_pts is not None and frame.pts is not None and frame.pts < first_pts:
-                    continue
-                if index >= start:
-                    if stop is not None and index >= stop:
-                        return
-                    picture = frame.to_ndarray(format="rgb24", interpolation=COLOUR_CONVERSION)
-                    yield np.asarray(picture, np.uint8)
-                index += 1
-    except (av.error.FFmpegError, OSError) as error:
-        reason = _reason(error, path)
-    if reason is not None:  # see `_read_images`
-        raise BadFrameError(f"{path}: not a readable video ({reason})")
-
-
-def _timestamps(container: av.container.InputContainer) -> list[int] | None:
-    """Sorted presentation timestamps of all frames, or ``None`` where the file lacks them."""
-    timestamps: list[int] = []
-    for packet in container.demux(container.streams.video[0]):
-        if packet.size == 0 or packet.is_discard:
-            continue
-        if packet.pts is None:
-            return None
-        bisect.insort(timestamps, packet.pts)
-    return timestamps if len(set(timestamps)) == len(timestamps) else None
-
-
-def _frame_rate(path: Path) -> Fraction | None:
-    with av.open(path) as container:
-        return container.streams.video[0].average_rate
-
-
-def _reason(error: Exception, path: Path) -> str:
-    """The first sentence of a library's message, without the path that we name ourselves."""
-    text = getattr(error, "strerror", None) or str(error) or type(error).__name__
-    return text.replace(repr(str(path)), "").replace(str(path), "").strip(" :")

@@ -50,8 +50,8 @@ def summarise(store: PatchStore) -> dict[str, Any]:
     """What a store holds and how it came to be, as JSON values.
 
     Counts of triplets, windows (tried, and by outcome) and samples; motion in pixels of the
-    windows tried and taken; counts by sequence; jump cuts; sequences skipped or found twice;
-    settings.
+    windows tried and taken; counts by sequence; jump cuts; sequences and frames left out; sequences
+    found twice; settings.
     """
     candidates = store.candidates()
     taken = candidates[candidates["reason"] == Reason.TAKEN]

@@ -1,108 +1,61 @@
-"""Motion of every triplet: the optical flow between its first and third frame.
+"""The motion stage: the optical flow between the first and third frame of every triplet.
 
 The flow is computed once and stored; the motion of any window, of any size and under either
-statistic, is then a matter of four look-ups in a summed-area table. The motion store therefore
-depends on the frames and the flow's settings, never on how patches are sampled.
+statistic, is then a matter of four look-ups in a summed-area table (`pipeline.window_motion`). The
+motion store therefore depends on the frames and the flow's settings, never on how patches are
+sampled.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
-import numpy as np
-import zarr
-from numpy.typing import NDArray
-from zarr.codecs import BloscCodec
+import pandas as pd
 
+from pipeline import motion_store
 from pipeline.cluster import connect
-from pipeline.errors import MidframeError
 from pipeline.frames import Frame, FrameSequence, open_frames, triplet_starts
 from pipeline.optical_flow import Flow, compute_flow
-from pipeline.progress import progress
-from pipeline.provenance import publish, read_manifest, write_manifest
+from pipeline.progress import notice, progress
+from pipeline.provenance import input_digest, write_manifest
+from pipeline.resume import publish_resumable
 from pipeline.settings import MotionSettings
 
-KIND = "motion"
-FORMAT_VERSION = 1
-STORE = "motion.zarr"
-# Triplets in one task: some seconds of work, so that the tasks' overhead does not count and the
-# cores run out of work at the same time.
-PARTITION_TRIPLETS = 4
-
-Statistic = Literal["mean_magnitude", "norm_of_mean"]
-
-
-class WindowMotion:
-    """Motion of the windows of one triplet, from summed-area tables of its flow.
-
-    Parameters
-    ----------
-    flow : ``[H, W, 2]``, (dx, dy) in pixels; pixels whose flow is unknown (NaN) count nowhere.
-    """
-
-    def __init__(self, flow: NDArray[np.floating]) -> None:
-        dx, dy = np.moveaxis(flow.astype(np.float64), -1, 0)
-        known = np.isfinite(dx) & np.isfinite(dy)
-        dx, dy = np.where(known, dx, 0.0), np.where(known, dy, 0.0)
-        planes = np.stack([dx, dy, np.hypot(dx, dy), known])
-        self._table = np.zeros((4, flow.shape[0] + 1, flow.shape[1] + 1))
-        self._table[:, 1:, 1:] = planes.cumsum(axis=1).cumsum(axis=2)
-
-    def score(self, top: int, left: int, size: int, statistic: Statistic) -> float:
-        """Motion in pixels of the window of ``size`` x ``size`` pixels at (``top``, ``left``).
-
-        ``mean_magnitude`` is the mean length of the flow vectors, ``norm_of_mean`` the length of
-        the mean vector. NaN if the flow of no pixel in the window is known.
-        """
-        table, bottom, right = self._table, top + size, left + size
-        dx, dy, magnitude, known = (
-            table[:, bottom, right]
-            - table[:, top, right]
-            - table[:, bottom, left]
-            + table[:, top, left]
-        )
-        if known < 0.5:
-            return float("nan")
-        if statistic == "mean_magnitude":
-            return float(magnitude / known)
-        return float(np.hypot(dx, dy) / known)
+# Pixels of the first frames in one partition, that is, in one task and one shard: some ten seconds
+# of SimpleFlow, 100 MB of flow, and what is lost when a worker dies.
+PARTITION_PIXELS = 12_000_000
 
 
 @dataclass(frozen=True)
-class _Partition:
-    """Neighbouring triplets of one sequence: what one task computes."""
+class Partition:
+    """Triplets of one frame size: what one task computes and one shard holds.
 
-    sequence: FrameSequence
-    store: Path
-    row: int
-    first_frames: tuple[int, ...]
+    Attributes
+    ----------
+    folder : motion directory, as yet unpublished.
+    size : height and width of the frames.
+    shard : number of the shard.
+    rows : rows of the array, a triplet each.
+    pieces : sequences, each with the first frames of its triplets, in the order of the rows.
+    """
+
+    folder: Path
+    size: tuple[int, int]
+    shard: int
+    rows: range
+    pieces: tuple[tuple[FrameSequence, tuple[int, ...]], ...]
     settings: MotionSettings
 
+    @property
+    def file(self) -> Path:
+        """The shard; it is there when the partition is done."""
+        return motion_store.shard_file(self.folder, *self.size, self.shard)
 
-def _partitions(
-    sequence: FrameSequence, store: Path, settings: MotionSettings
-) -> Iterator[_Partition]:
-    starts = triplet_starts(sequence, settings.stride)
-    for row in range(0, len(starts), PARTITION_TRIPLETS):
-        part = tuple(starts[row : row + PARTITION_TRIPLETS])
-        yield _Partition(sequence, store, row, part, settings)
-
-
-def _compute_partition(partition: _Partition) -> None:
-    """Compute the flow of a partition's triplets and write it into its rows of the store."""
-    settings, first_frames = partition.settings, partition.first_frames
-    array = zarr.open_array(partition.store / partition.sequence.name / "flow", mode="r+")
-    firsts: dict[int, Frame] = {}
-    frames = partition.sequence.read(first_frames[0], first_frames[-1] + 3)
-    for index, frame in enumerate(frames, start=first_frames[0]):
-        if index in first_frames:
-            firsts[index] = frame
-        if index - 2 in first_frames:
-            row = partition.row + first_frames.index(index - 2)
-            array[row] = compute_flow(
-                firsts.pop(index - 2), frame, settings.method, **settings.parameters()
-            )
+    def __str__(self) -> str:
+        return "motion of " + ", ".join(
+            f"{sequence.name} (frames {firsts[0]} to {firsts[-1] + 2})"
+            for sequence, firsts in self.pieces
+        )
 
 
 def score(
@@ -114,73 +67,113 @@ def score(
 ) -> None:
     """Compute the flow of every triplet of a dataset and publish it as a motion store.
 
+    What an earlier run with the same frames and settings has finished is not computed again, and
+    the result is the same to the byte.
+
     Parameters
     ----------
     frames : a dataset directory, or a folder of videos and image folders.
     out : the motion directory, replaced as a whole.
     settings : stride of the triplets and parameters of the flow.
     workers, scheduler : see `pipeline.cluster.connect`.
+
+    Raises
+    ------
+    MidframeError
+        if frames cannot be read, the disk is full, or workers die again and again. What is done is
+        kept for the next run.
     """
     sequences = open_frames(frames)
-    with publish(out) as partial:
-        store = partial / STORE
-        zarr.open_group(store, mode="w-", attributes=settings.model_dump(mode="json"))
-        partitions: list[_Partition] = []
-        for sequence in sequences:
-            _create_arrays(store, sequence, triplet_starts(sequence, settings.stride))
-            partitions += _partitions(sequence, store, settings)
-        total = sum(len(partition.first_frames) for partition in partitions)
-        with connect(workers, scheduler) as cluster:
-            for _ in progress(
-                cluster.map(_compute_partition, partitions),
-                total,
-                "optical flow",
-                "triplets",
-                amount=lambda done: len(done[0].first_frames),
-            ):
-                pass
-        write_manifest(partial, KIND, FORMAT_VERSION, settings, {"frames": frames}, triplets=total)
+    triplets = list_triplets(sequences, settings)
+    identity = [motion_store.FORMAT_VERSION, settings.model_dump(), input_digest(frames)]
+    with publish_resumable(out, identity) as folder:
+        shard_triplets = {
+            size: max(1, PARTITION_PIXELS // (size[0] * size[1]))
+            for size in motion_store.by_size(triplets)
+        }
+        motion_store.create(folder, triplets, shard_triplets)
+        partitions = list(_partitions(sequences, triplets, shard_triplets, folder, settings))
+        missing = [partition for partition in partitions if not partition.file.exists()]
+        # The largest first, so that all workers finish at about the same time.
+        missing.sort(key=lambda one: len(one.rows) * one.size[0] * one.size[1], reverse=True)
+        total = sum(len(partition.rows) for partition in missing)
+        if len(missing) < len(partitions):
+            notice(f"optical flow: {len(triplets) - total} of {len(triplets)} triplets are done")
+        if missing:
+            with connect(workers, scheduler) as cluster:
+                for _ in progress(
+                    cluster.map(compute_partition, missing),
+                    total,
+                    "optical flow",
+                    "triplets",
+                    amount=lambda done: len(done[0].rows),
+                ):
+                    pass
+        write_manifest(
+            folder,
+            motion_store.KIND,
+            motion_store.FORMAT_VERSION,
+            settings,
+            {"frames": frames},
+            sequences=[sequence.name for sequence in sequences],
+            triplets=len(triplets),
+        )
 
 
-def _create_arrays(store: Path, sequence: FrameSequence, first_frames: list[int]) -> None:
-    group = zarr.open_group(store, mode="r+").require_group(sequence.name)
-    group.create_array("first_frame", data=np.array(first_frames, np.int64))
-    group.create_array(
-        "flow",
-        shape=(len(first_frames), sequence.height, sequence.width, 2),
-        chunks=(1, sequence.height, sequence.width, 2),
-        dtype="float16",
-        fill_value=float("nan"),
-        compressors=BloscCodec(cname="zstd", clevel=5, shuffle="shuffle", typesize=2),
-        dimension_names=("triplet", "y", "x", "component"),
-        attributes={"units": "pixel", "component": ["dx", "dy"]},
-    )
+def list_triplets(sequences: Sequence[FrameSequence], settings: MotionSettings) -> pd.DataFrame:
+    """The triplets of sequences, in the order of the motion store."""
+    rows = [
+        (sequence.name, first_frame, sequence.height, sequence.width)
+        for sequence in sequences
+        for first_frame in triplet_starts(sequence, settings.stride)
+    ]
+    return pd.DataFrame(rows, columns=["sequence", "first_frame", "height", "width"])
 
 
-class MotionStore:
-    """Read access to a motion directory."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self.manifest = read_manifest(path, KIND, FORMAT_VERSION)
-
-    def first_frames(self, sequence: str) -> list[int]:
-        """First frames of a sequence's triplets, ascending.
-
-        Raises
-        ------
-        MidframeError
-            if the store does not hold the sequence.
-        """
-        path = self.path / STORE / sequence / "first_frame"
-        if not path.is_dir():
-            raise MidframeError(
-                f"{self.path}: holds no motion of sequence '{sequence}'; was it made from other "
-                "frames?"
+def _partitions(
+    sequences: Sequence[FrameSequence],
+    triplets: pd.DataFrame,
+    shard_triplets: dict[tuple[int, int], int],
+    folder: Path,
+    settings: MotionSettings,
+) -> Iterator[Partition]:
+    by_name = {sequence.name: sequence for sequence in sequences}
+    for size, rows in motion_store.by_size(triplets).items():
+        names, firsts = rows["sequence"].tolist(), rows["first_frame"].tolist()
+        step = shard_triplets[size]
+        for shard, start in enumerate(range(0, len(rows), step)):
+            stop = min(start + step, len(rows))
+            pieces: dict[str, list[int]] = {}
+            for name, first in zip(names[start:stop], firsts[start:stop], strict=True):
+                pieces.setdefault(name, []).append(first)
+            yield Partition(
+                folder,
+                size,
+                shard,
+                range(start, stop),
+                tuple((by_name[name], tuple(first)) for name, first in pieces.items()),
+                settings,
             )
-        return [int(frame) for frame in np.asarray(zarr.open_array(path, mode="r")[:])]
 
-    def flow(self, sequence: str, row: int) -> Flow:
-        """Flow ``[H, W, 2]`` of the triplet at position ``row`` of `first_frames`, in pixels."""
-        array = zarr.open_array(self.path / STORE / sequence / "flow", mode="r")
-        return np.asarray(array[row], np.float32)
+
+def compute_partition(partition: Partition) -> None:
+    """Compute the flow of a partition's triplets and write its shard."""
+    flows = (
+        flow
+        for sequence, first_frames in partition.pieces
+        for flow in _flows(sequence, first_frames, partition.settings)
+    )
+    motion_store.write_shard(partition.folder, partition.size, partition.rows, flows)
+
+
+def _flows(
+    sequence: FrameSequence, first_frames: tuple[int, ...], settings: MotionSettings
+) -> Iterator[Flow]:
+    """Flow of each triplet; frames are read once, in order, and kept until their triplet ends."""
+    starts = set(first_frames)
+    kept: dict[int, Frame] = {}
+    for index, frame in sequence.read_good(first_frames[0], first_frames[-1] + 3):
+        if index in starts:
+            kept[index] = frame
+        if index - 2 in starts:
+            yield compute_flow(kept.pop(index - 2), frame, settings.method, **settings.parameters())

@@ -5,12 +5,12 @@ then the windows taken are cut out of their frames and written, a shard a task. 
 run has finished is taken up by the next one with the same settings and inputs.
 """
 
-import errno
 import os
 import shutil
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -18,24 +18,21 @@ from pipeline import candidates, patch_store, sampling
 from pipeline.candidates import Counts, Partition
 from pipeline.cluster import Cluster, connect
 from pipeline.cuts import CutDistances
-from pipeline.disk_space import write_error
 from pipeline.errors import MidframeError
 from pipeline.frames import FORMAT_VERSION as FRAMES_VERSION
-from pipeline.frames import FrameSequence, open_frames, select, triplet_starts
+from pipeline.frames import FrameSequence, left_out, open_frames, select, triplet_starts
 from pipeline.jump_cuts import cuts_among
-from pipeline.motion import MotionStore
+from pipeline.motion_store import MotionStore
 from pipeline.patch_store import PatchStore
 from pipeline.progress import notice, progress
 from pipeline.provenance import (
     MANIFEST,
-    file_digest,
     input_digest,
-    package_versions,
-    publish_resumable,
     read_manifest,
     write_manifest,
 )
 from pipeline.published import describe
+from pipeline.resume import publish_resumable
 from pipeline.sampling import Triplet, draw_triplets
 from pipeline.settings import PatchSettings
 
@@ -113,43 +110,28 @@ def sample(
             ("cuts", input_digest(dataset.source.cuts)),
         )
     }
-    identity = {
-        "format_version": patch_store.FORMAT_VERSION,
-        "settings": settings.model_dump(mode="json"),
-        "inputs": inputs,
-        "packages": package_versions(),
-        "code": [
-            file_digest(Path(str(file)))
-            for file in (__file__, candidates.__file__, sampling.__file__, patch_store.__file__)
-        ],
-    }
-    try:
-        with publish_resumable(out, identity) as folder, connect(workers, scheduler) as cluster:
-            counts = _choose_windows(folder, partitions, settings, cluster)
-            samples = counts.windows[sampling.Reason.TAKEN]
-            sequences = {sequence.name: sequence for sequence, _ in chosen}
-            _write_store(folder, samples, sequences, settings, cluster)
-            write_manifest(
-                folder,
-                patch_store.KIND,
-                patch_store.FORMAT_VERSION,
-                settings,
-                inputs,
-                samples=samples,
-                triplets=counts.triplets,
-                windows=counts.by_name(),
-                jump_cuts=_jump_cuts(opened, settings),
-                dataset_sources=[_origin(source.frames) for source in sources],
-                skipped=skipped,
-                duplicates=duplicates,
-                files=patch_store.small_files(folder),
-            )
-            notice(describe(read_manifest(folder, patch_store.KIND, patch_store.FORMAT_VERSION)))
-    except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
-            raise
-        full = write_error(out.absolute().parent, error)
-        raise MidframeError(f"{full}; what is written so far is kept for the next run") from None
+    identity = [patch_store.FORMAT_VERSION, settings.model_dump(mode="json"), inputs]
+    with publish_resumable(out, identity) as folder, connect(workers, scheduler) as cluster:
+        counts = _choose_windows(folder, partitions, settings, cluster)
+        samples = counts.windows[sampling.Reason.TAKEN]
+        sequences = {sequence.name: sequence for sequence, _ in chosen}
+        _write_store(folder, samples, sequences, settings, cluster)
+        write_manifest(
+            folder,
+            patch_store.KIND,
+            patch_store.FORMAT_VERSION,
+            settings,
+            inputs,
+            samples=samples,
+            triplets=counts.triplets,
+            windows=counts.by_name(),
+            jump_cuts=_jump_cuts(opened, settings),
+            dataset_sources=[_origin(source.frames) for source in sources],
+            skipped=skipped,
+            duplicates=duplicates,
+            files=patch_store.small_files(folder),
+        )
+        notice(describe(read_manifest(folder, patch_store.KIND, patch_store.FORMAT_VERSION)))
 
 
 def _open(sources: Sequence[Source], settings: PatchSettings) -> list[_Opened]:
@@ -173,16 +155,16 @@ def _open(sources: Sequence[Source], settings: PatchSettings) -> list[_Opened]:
 
 def _choose_sequences(
     opened: Sequence[_Opened], settings: PatchSettings
-) -> tuple[list[tuple[FrameSequence, _Opened]], list[dict[str, str]], list[dict[str, str]]]:
-    """The sequences to sample with their datasets, sorted by name; those left out because they are
-    small, with the reason; and those left out because an earlier dataset holds them."""
+) -> tuple[list[tuple[FrameSequence, _Opened]], list[dict[str, Any]], list[dict[str, str]]]:
+    """The sequences to sample with their datasets, sorted by name; what is left out, with the
+    reason; and what is left out because an earlier dataset holds it."""
     found: dict[str, tuple[FrameSequence, _Opened]] = {}
     for dataset in opened:
         for sequence in dataset.sequences:
             found.setdefault(sequence.name, (sequence, dataset))
     wanted = select([sequence for sequence, _ in found.values()], settings.sequences)
     chosen: list[tuple[FrameSequence, _Opened]] = []
-    skipped: list[dict[str, str]] = []
+    skipped = [entry for dataset in opened for entry in left_out(dataset.source.frames)]
     for sequence in wanted:
         if min(sequence.height, sequence.width) >= settings.patch_size:
             chosen.append(found[sequence.name])
@@ -191,13 +173,13 @@ def _choose_sequences(
             f"frames of {sequence.width}x{sequence.height} are smaller than a patch of "
             f"{settings.patch_size}x{settings.patch_size}"
         )
-        if settings.on_small_frame == "error":
+        if settings.on_bad_frame == "error":
             raise MidframeError(
                 f"{sequence.path}: {reason}; choose smaller patches, leave the sequence out, or "
-                "set on_small_frame: skip"
+                "set on_bad_frame: skip"
             )
         notice(f"skipped {sequence.name}: {reason}")
-        skipped.append({"sequence": sequence.name, "reason": reason})
+        skipped.append({"sequence": sequence.name, "frames": None, "reason": reason})
     duplicates = [
         {"sequence": sequence.name, "taken_from": first.name, "also_in": dataset.name}
         for sequence, first in sorted(chosen, key=lambda pair: pair[0].name)
@@ -344,8 +326,7 @@ def _write_shard(shard: _Shard) -> None:
     for sequence in dict.fromkeys(sequence for sequence, _ in of_triplet):
         firsts = [first for owner, first in of_triplet if owner == sequence]
         for run in _runs(firsts, 0 if sequence.path.is_dir() else VIDEO_GAP):
-            frames = sequence.read(run[0], run[-1] + 3)
-            for index, frame in enumerate(frames, start=run[0]):
+            for index, frame in sequence.read_good(run[0], run[-1] + 3):
                 for offset in range(3):
                     for position, top, left in of_triplet.get((sequence, index - offset), ()):
                         patch = frame[top : top + size, left : left + size]

@@ -6,14 +6,13 @@ inputs and settings give the same bytes.
 """
 
 import contextlib
-import fcntl
 import glob
 import hashlib
 import json
 import os
 import shutil
 import socket
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -116,26 +115,42 @@ def read_manifest(directory: Path, kind: str, format_version: int) -> dict[str, 
     MidframeError
         if there is no such directory, it is unfinished, of another kind or of another version.
     """
-    path = directory / MANIFEST
+    manifest = _load_manifest(directory, [kind])
+    if manifest["format_version"] != format_version:
+        raise MidframeError(
+            f"{directory}: {kind} format version {manifest['format_version']}, but this program "
+            f"reads version {format_version}; build the directory again"
+        )
+    return manifest
+
+
+def manifest_kind(directory: Path, kinds: Sequence[str]) -> str:
+    """Which of several kinds of directory this is.
+
+    Raises
+    ------
+    MidframeError
+        if there is no such directory, it is unfinished or of another kind.
+    """
+    return str(_load_manifest(directory, kinds)["kind"])
+
+
+def _load_manifest(directory: Path, kinds: Sequence[str]) -> dict[str, Any]:
+    path, expected = directory / MANIFEST, " or ".join(kinds)
     if not directory.is_dir():
-        raise MidframeError(f"{directory}: no such directory; a {kind} directory is expected")
+        raise MidframeError(f"{directory}: no such directory; a {expected} directory is expected")
     if not path.is_file():
         raise MidframeError(
-            f"{directory}: no {MANIFEST}, so this is no finished {kind} directory; "
+            f"{directory}: no {MANIFEST}, so this is no finished {expected} directory; "
             "is it still being written, or the wrong folder?"
         )
     try:
         manifest: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        found, version = manifest["kind"], manifest["format_version"]
+        found, _ = manifest["kind"], manifest["format_version"]
     except (ValueError, KeyError, TypeError) as error:
         raise MidframeError(f"{path}: not a manifest of this program ({error})") from None
-    if found != kind:
-        raise MidframeError(f"{directory}: this is a {found} directory, not a {kind} directory")
-    if version != format_version:
-        raise MidframeError(
-            f"{directory}: {kind} format version {version}, but this program reads version "
-            f"{format_version}; build the directory again"
-        )
+    if found not in kinds:
+        raise MidframeError(f"{directory}: this is a {found} directory, not a {expected} directory")
     return manifest
 
 
@@ -164,66 +179,10 @@ def publish(directory: Path) -> Iterator[Path]:
         ) from None
     try:
         yield partial
-        _replace(partial, directory)
+        replace(partial, directory)
     except BaseException:
         shutil.rmtree(partial, ignore_errors=True)
         raise
-
-
-@contextlib.contextmanager
-def publish_resumable(directory: Path, identity: Any) -> Iterator[Path]:
-    """Like `publish`, but what a block has written stays when it fails or the process is killed.
-
-    The next block with the same ``identity`` finds it in the folder that it is given. Whoever uses
-    this writes each file under another name first and renames it when it is whole, so that what
-    it finds can be used. Progress towards another identity is deleted when one is published.
-
-    Parameters
-    ----------
-    identity : whatever decides the result (settings, digests of inputs and code); JSON values.
-
-    Raises
-    ------
-    MidframeError
-        if the parent cannot be written, ``directory`` holds something else, or another process is
-        at work on the same.
-    """
-    directory = directory.absolute()
-    check_replaceable(directory)
-    prefix = f".{directory.name}.progress-"
-    progress = directory.with_name(prefix + digest(identity)[:16])
-    partial = progress / "result"
-    try:
-        partial.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise MidframeError(
-            f"{directory}: cannot write here ({error.strerror}); choose another output folder"
-        ) from None
-    with _exclusive(progress, directory):
-        try:
-            yield partial
-            _replace(partial, directory)
-            shutil.rmtree(progress)
-        except BaseException:
-            if partial.is_dir() and not any(partial.iterdir()):
-                shutil.rmtree(progress)
-            raise
-    for other in directory.parent.glob(f"{glob.escape(prefix)}*"):
-        with contextlib.suppress(MidframeError, OSError), _exclusive(other, directory):
-            shutil.rmtree(other)
-
-
-@contextlib.contextmanager
-def _exclusive(progress: Path, directory: Path) -> Iterator[None]:
-    """Hold the lock of a progress folder; it is free again when the process ends, however."""
-    with (progress / "lock").open("w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            raise MidframeError(
-                f"{directory}: another process is writing it ({progress}); wait for it to end"
-            ) from None
-        yield
 
 
 def _remove_abandoned(directory: Path) -> None:
@@ -247,7 +206,7 @@ def check_replaceable(directory: Path) -> None:
         raise MidframeError(f"{directory}: is a file; an output folder is needed")
 
 
-def _replace(partial: Path, directory: Path) -> None:
+def replace(partial: Path, directory: Path) -> None:
     """Rename ``partial`` to ``directory``, setting aside and removing what is there."""
     if directory.exists():
         old = directory.with_name(f".{directory.name}.old-{os.getpid()}")

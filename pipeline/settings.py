@@ -129,8 +129,9 @@ class DatasetSettings(Settings):
     resolution: Literal["480p", "full"] = "480p"
     """DAVIS only: 854x480 frames, or the originals (`1080p` in 2016)."""
     on_bad_frame: OnBadFrame = "error"
-    """What an unreadable sequence does: stop with its name and the fix, or be left out and listed
-    in the manifest with the reason."""
+    """What frames that cannot be used do (unreadable, or of another size or colour mode than the
+    rest): stop with the file and the fix, or be left out, with every triplet they are part of, and
+    listed with the reason. A sequence without a triplet is left out as a whole."""
 
     @model_validator(mode="after")
     def _path_fits_source(self) -> Self:
@@ -209,7 +210,7 @@ class PatchSettings(Settings):
     motion / scale."""
     cut_threshold: float = Field(8e-3, gt=0)
     """Histogram distance above which two neighbouring frames are held to be a jump cut."""
-    on_small_frame: OnBadFrame = "error"
+    on_bad_frame: OnBadFrame = "error"
     """What a sequence with frames smaller than a patch does: stop, or be left out and listed."""
     seed: int = Field(0, ge=0)
     """Seed of every random choice; each (seed, sequence, triplet) has a stream of its own."""

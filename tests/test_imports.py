@@ -11,6 +11,7 @@ ROOT = Path(__file__).parents[1]
 MODEL_MAY_USE = {
     "checksums",
     "command_line",
+    "decoding",
     "download",
     "errors",
     "frames",
@@ -26,6 +27,7 @@ PURE = {
     "pipeline/optical_flow.py",
     "pipeline/sampling.py",
     "pipeline/simpleflow.py",
+    "pipeline/window_motion.py",
     "model/losses.py",
     "model/metrics.py",
     "model/network.py",

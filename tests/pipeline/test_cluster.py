@@ -1,6 +1,7 @@
 """Tasks run in this process, on local workers, or on a cluster that the user has started."""
 
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -42,6 +43,19 @@ def test_local_workers_share_the_tasks_and_hand_back_errors() -> None:
             list(cluster.map(square, range(20)))
 
 
+def die(number: int) -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+@pytest.mark.slow
+def test_a_task_that_kills_every_worker_is_named_in_the_end() -> None:
+    with (
+        connect(workers=1) as cluster,
+        pytest.raises(MidframeError, match=r"^7: 4 workers died of it; is the memory"),
+    ):
+        list(cluster.map(die, [7]))
+
+
 @pytest.mark.slow
 def test_tasks_are_taken_from_a_long_list_only_as_they_are_needed() -> None:
     taken = 0
@@ -60,7 +74,7 @@ def test_tasks_are_taken_from_a_long_list_only_as_they_are_needed() -> None:
 
 
 def test_an_address_without_a_scheduler_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("pipeline.cluster.CONNECT_TIMEOUT", "1s")
+    monkeypatch.setattr("pipeline.cluster.CONNECT_TIMEOUT", 1.0)
     with pytest.raises(MidframeError, match="tcp://127.0.0.1:9: no Dask scheduler answers"):  # noqa: SIM117
         with connect(scheduler="tcp://127.0.0.1:9"):
             pass

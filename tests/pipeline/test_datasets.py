@@ -1,5 +1,6 @@
 """A dataset directory lists its sequences with size, length and checksum, whatever its source."""
 
+import html
 import json
 import shutil
 import zipfile
@@ -9,12 +10,17 @@ import numpy as np
 import pytest
 
 from pipeline import datasets
+from pipeline.cuts import CutDistances, measure
 from pipeline.datasets import DAVIS, Archive, fetch
 from pipeline.errors import MidframeError
 from pipeline.frames import open_frames
+from pipeline.inspection import inspect
+from pipeline.motion import score
+from pipeline.motion_store import MotionStore
+from pipeline.patches import Source, sample
 from pipeline.provenance import file_digest, read_manifest
-from pipeline.settings import DatasetSettings
-from tests.conftest import write_images
+from pipeline.settings import CutSettings, DatasetSettings, MotionSettings
+from tests.conftest import SMALL_PATCHES, write_images
 from tests.pipeline.local_server import Fault, LocalServer
 
 
@@ -60,9 +66,38 @@ def test_a_bad_file_is_left_out_and_listed_where_asked(
     (skipped,) = read_manifest(tmp_path / "out", "frames", 1)["skipped"]
     assert skipped == {
         "sequence": "short",
+        "frames": None,
         "reason": "short: has 2 frames, but a triplet needs 3; remove it",
     }
     assert "skipped short" in capsys.readouterr().err
+
+
+def test_bad_frames_are_left_out_of_motion_cuts_and_patches_and_listed(
+    tmp_path: Path, small_frames: Path
+) -> None:
+    folder = Path(shutil.copytree(small_frames, tmp_path / "images"))
+    (folder / "cut" / "00007.png").write_bytes((folder / "cut" / "00007.png").read_bytes()[:3000])
+    settings = DatasetSettings(source="folder", path=str(folder))
+    with pytest.raises(
+        MidframeError, match=r"cut/00007\.png: not a readable .*or set on_bad_frame"
+    ):
+        fetch(settings, tmp_path / "frames")
+    fetch(settings.model_copy(update={"on_bad_frame": "skip"}), tmp_path / "frames")
+    assert open_frames(tmp_path / "frames")[0].bad[0].first == 7
+
+    score(tmp_path / "frames", tmp_path / "motion", MotionSettings(method="dis"), workers=0)
+    assert MotionStore(tmp_path / "motion").first_frames("cut") == [0, 3, 9]
+    measure(tmp_path / "frames", tmp_path / "cuts", CutSettings(), workers=0)
+    distances = CutDistances(tmp_path / "cuts").of("cut")
+    assert np.flatnonzero(np.isnan(distances).any(axis=1)).tolist() == [6, 7]
+
+    source = Source(tmp_path / "frames", tmp_path / "motion", tmp_path / "cuts")
+    sample([source], tmp_path / "patches", SMALL_PATCHES, workers=0)
+    inspect(tmp_path / "patches", tmp_path / "look")
+    (listed,) = json.loads((tmp_path / "look" / "summary.json").read_text())["skipped"]
+    assert (listed["sequence"], listed["frames"]) == ("cut", [7, 7])
+    assert listed["reason"].startswith("cut/00007.png: not a readable image")
+    assert listed["reason"] in html.unescape((tmp_path / "look" / "index.html").read_text())
 
 
 def test_nothing_usable_is_an_error_even_where_bad_files_are_left_out(tmp_path: Path) -> None:

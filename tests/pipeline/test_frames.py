@@ -9,9 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
+from pipeline.decoding import BadFrameError
 from pipeline.errors import MidframeError
 from pipeline.frames import (
-    BadFrameError,
+    BadFrames,
     FrameSequence,
     check_sequence,
     find_sequences,
@@ -106,10 +107,10 @@ def test_a_truncated_image_is_named(tmp_path: Path, bikes_clip: FrameSequence) -
         open_frames(tmp_path)
 
 
-def test_frames_of_another_size_are_named(tmp_path: Path) -> None:
-    frames = [np.zeros((8, 8, 3), np.uint8)] * 3 + [np.zeros((8, 9, 3), np.uint8)]
+def test_frames_of_another_size_than_most_are_named(tmp_path: Path) -> None:
+    frames = [np.zeros((8, 9, 3), np.uint8)] + [np.zeros((8, 8, 3), np.uint8)] * 3
     write_images(tmp_path / "a", frames)
-    with pytest.raises(BadFrameError, match="frame 3 is 9x8, but the ones before are 8x8"):
+    with pytest.raises(BadFrameError, match=r"00000\.png: is 9x8, but most .* is 8x8; mend it"):
         open_frames(tmp_path)
 
 
@@ -125,7 +126,7 @@ def test_a_colour_mode_that_needs_a_choice_is_refused(tmp_path: Path, mode: str,
 def test_a_change_of_colour_mode_is_named(tmp_path: Path) -> None:
     folder = write_images(tmp_path / "a", [np.zeros((8, 8, 3), np.uint8)] * 3)
     Image.new("L", (8, 8)).save(folder / "00003.png")
-    with pytest.raises(BadFrameError, match="colour mode L, but the images before are RGB"):
+    with pytest.raises(BadFrameError, match=r"00003\.png: colour mode L, but most .* is RGB"):
         open_frames(tmp_path)
 
 
@@ -135,6 +136,97 @@ def test_a_video_that_was_cut_short_since_it_was_described_is_noticed(
     longer = FrameSequence("bikes", bikes_clip.path, 260, 272, 640)
     with pytest.raises(BadFrameError, match="has the file changed"):
         list(longer.read(240))
+
+
+def flat(size: int = 8) -> np.ndarray:
+    return np.zeros((size, size, 3), np.uint8)
+
+
+def test_bad_frames_are_found_wherever_they_lie_and_no_triplet_holds_one(tmp_path: Path) -> None:
+    folder = write_images(tmp_path / "a", [flat()] * 5 + [flat(9)] * 2 + [flat()] * 7)
+    (folder / "00003.png").write_text("not an image")
+    sequence = check_sequence("a", folder)
+    assert [(run.first, run.last) for run in sequence.bad] == [(3, 3), (5, 6)]
+    assert (
+        "00005.png to 00006.png: is 9x9, but most of the sequence is 8x8" in sequence.bad[1].reason
+    )
+    assert triplet_starts(sequence, 1) == [0, 7, 8, 9, 10, 11]
+    assert triplet_starts(sequence, 3) == [0, 9]
+    assert [index for index, _ in sequence.read_good(2, 9)] == [2, 4, 7, 8]
+
+
+@pytest.fixture
+def packets_of_bikes(bikes_clip: FrameSequence) -> list[tuple[int, int]]:
+    """Place and size in the file of each packet, in the order of decoding."""
+    with av.open(bikes_clip.path) as container:
+        packets = [packet for packet in container.demux(video=0) if packet.size]
+        return [(packet.pos or 0, packet.size) for packet in packets]
+
+
+def test_frames_after_an_undecodable_packet_are_bad_up_to_the_next_key_frame(
+    bikes_clip: FrameSequence, packets_of_bikes: list[tuple[int, int]], tmp_path: Path
+) -> None:
+    data = bytearray(bikes_clip.path.read_bytes())
+    place, size = packets_of_bikes[100]  # key frames: 76, 137
+    data[place : place + size] = bytes(size)
+    (tmp_path / "bikes.mp4").write_bytes(data)
+    with pytest.raises(BadFrameError, match=r"bikes\.mp4: frames? \d+.*: .*decoded; mend it"):
+        open_frames(tmp_path)
+    sequence = check_sequence("bikes", tmp_path / "bikes.mp4")
+    bad = {index for run in sequence.bad for index in range(run.first, run.last + 1)}
+    assert sequence.frame_count == 250
+    assert min(bad) in range(98, 102)
+    assert bad <= set(range(98, 137))
+    assert set(range(105, 137)) <= bad
+    for index, frame in sequence.read_good(90, 145):
+        (wanted,) = bikes_clip.read(index, index + 1)
+        np.testing.assert_array_equal(frame, wanted)
+
+
+def test_a_video_that_is_cut_short_is_used_as_far_as_it_goes(
+    bikes_clip: FrameSequence, tmp_path: Path
+) -> None:
+    whole, cut = tmp_path / "whole.mp4", tmp_path / "cut.mp4"
+    with (
+        av.open(bikes_clip.path) as source,
+        av.open(str(whole), "w", options={"movflags": "faststart"}) as copy,
+    ):
+        stream = copy.add_stream_from_template(source.streams.video[0])
+        for packet in source.demux(video=0):
+            if packet.size:
+                packet.stream = stream
+                copy.mux(packet)
+    data = whole.read_bytes()
+    cut.write_bytes(data[: len(data) * 6 // 10])
+    whole.unlink()
+    with pytest.raises(BadFrameError, match=r"cut\.mp4: frame"):
+        open_frames(tmp_path)
+    sequence = check_sequence("cut", cut)
+    assert sequence.bad[-1].last == 249
+    assert "cut short" in sequence.bad[-1].reason
+    last = triplet_starts(sequence)[-1]
+    assert 130 < last < 145
+    np.testing.assert_array_equal(
+        list(sequence.read(last, last + 3)), list(bikes_clip.read(last, last + 3))
+    )
+
+
+@given(
+    count=st.integers(3, 60),
+    bad=st.sets(st.integers(0, 59)),
+    span=st.tuples(st.integers(0, 60), st.integers(0, 60)),
+    stride=st.integers(1, 4),
+)
+def test_good_runs_and_triplets_hold_every_good_frame_and_no_bad_one(
+    count: int, bad: set[int], span: tuple[int, int], stride: int
+) -> None:
+    runs = tuple(BadFrames(frame, frame, "") for frame in sorted(bad) if frame < count)
+    sequence = FrameSequence("a", Path("a"), count, 8, 8, None, runs)
+    good = [i for first, last in sequence.good_runs(*span) for i in range(first, last)]
+    assert good == [i for i in range(span[0], min(span[1], count)) if i not in bad]
+    assert triplet_starts(sequence, stride) == [
+        start for start in range(0, count - 2, stride) if not bad & {start, start + 1, start + 2}
+    ]
 
 
 def test_the_digest_changes_with_any_image(tmp_path: Path) -> None:

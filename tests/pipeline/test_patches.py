@@ -19,10 +19,12 @@ from pipeline.cuts import measure
 from pipeline.datasets import fetch
 from pipeline.errors import MidframeError
 from pipeline.frames import open_frames
-from pipeline.motion import MotionStore, WindowMotion, score
+from pipeline.motion import score
+from pipeline.motion_store import MotionStore
 from pipeline.patch_store import PatchStore, verify
 from pipeline.patches import Source, sample
 from pipeline.settings import CutSettings, DatasetSettings, MotionSettings, PatchSettings
+from pipeline.window_motion import WindowMotion
 from tests.conftest import SMALL_PATCHES, directory_bytes, write_images
 
 
@@ -146,9 +148,9 @@ def test_a_killed_run_is_taken_up_and_gives_the_same_bytes(
     assert done.returncode == -signal.SIGKILL
     assert not (tmp_path / "out").exists()
     (progress,) = tmp_path.glob(".out.progress-*")
-    finished = [file for found in (progress / "result").glob(left) for file in _files(found)]
+    finished = [file for found in progress.glob(left) for file in _files(found)]
     assert len(finished) == {"judge": 1, "write": 2}[where]
-    times = {file.relative_to(progress / "result"): file.stat().st_mtime_ns for file in finished}
+    times = {file.relative_to(progress): file.stat().st_mtime_ns for file in finished}
     sample([source], tmp_path / "out", settings, workers=0)
     assert directory_bytes(tmp_path / "out") == directory_bytes(in_shards)
     for file, time in times.items():
@@ -288,7 +290,7 @@ def test_frames_smaller_than_a_patch_stop_the_stage_with_what_to_do(
 def test_frames_smaller_than_a_patch_are_left_out_and_listed(
     source: Source, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    settings = with_settings(patch_size=100, on_small_frame="skip")
+    settings = with_settings(patch_size=100, on_bad_frame="skip")
     sample([source], tmp_path / "patches", settings, workers=0)
     store = PatchStore.open(tmp_path / "patches")
     assert set(store.table()["sequence"]) == {"cut"}

@@ -16,7 +16,6 @@ from pipeline.provenance import (
     digest,
     input_digest,
     publish,
-    publish_resumable,
     read_manifest,
     write_manifest,
 )
@@ -137,61 +136,3 @@ def test_readers_refuse_what_they_do_not_know(tmp_path: Path) -> None:
         (tmp_path / "out" / "manifest.json").write_text(text)
         with pytest.raises(MidframeError, match="not a manifest of this program"):
             read_manifest(tmp_path / "out", "thing", 1)
-
-
-def resume(out: Path, identity: int, *parts: str, fail: bool = False) -> set[str]:
-    """Add parts to what is there, and tell what that was."""
-    with publish_resumable(out, {"value": identity}) as folder:
-        found = {path.name for path in folder.iterdir()}
-        for part in parts:
-            (folder / part).write_text(part)
-        if fail:
-            raise RuntimeError
-        write_manifest(folder, "thing", 1, {"value": identity})
-    return found
-
-
-def test_what_a_failed_block_wrote_is_there_for_the_next(tmp_path: Path) -> None:
-    with pytest.raises(RuntimeError):
-        resume(tmp_path / "out", 1, "a", "b", fail=True)
-    assert not (tmp_path / "out").exists()
-    assert resume(tmp_path / "out", 1, "c") == {"a", "b"}
-    assert {path.name for path in (tmp_path / "out").iterdir()} == {"a", "b", "c", "manifest.json"}
-    assert [path.name for path in tmp_path.iterdir()] == ["out"]
-
-
-def test_progress_towards_something_else_is_not_taken_up_and_goes_in_the_end(
-    tmp_path: Path,
-) -> None:
-    with pytest.raises(RuntimeError):
-        resume(tmp_path / "out", 1, "a", fail=True)
-    assert resume(tmp_path / "out", 2, "b") == set()
-    assert [path.name for path in tmp_path.iterdir()] == ["out"]
-
-
-def test_a_block_that_fails_at_once_leaves_nothing(tmp_path: Path) -> None:
-    with pytest.raises(RuntimeError):
-        resume(tmp_path / "out", 1, fail=True)
-    assert list(tmp_path.iterdir()) == []
-
-
-def test_two_processes_cannot_write_the_same_directory(tmp_path: Path) -> None:
-    with (
-        publish_resumable(tmp_path / "out", 1),
-        pytest.raises(MidframeError, match="another process is writing it"),
-        publish_resumable(tmp_path / "out", 1),
-    ):
-        pass
-
-
-def test_a_killed_run_is_taken_up_where_it_was(tmp_path: Path) -> None:
-    program = (
-        "import os, pathlib, sys\n"
-        "from pipeline.provenance import publish_resumable\n"
-        "with publish_resumable(pathlib.Path(sys.argv[1]), {'value': 1}) as folder:\n"
-        "    (folder / 'a').write_text('whole')\n"
-        "    os.kill(os.getpid(), 9)\n"
-    )
-    command = [sys.executable, "-c", program, str(tmp_path / "out")]
-    subprocess.run(command, check=False, cwd=Path(__file__).parents[2])
-    assert resume(tmp_path / "out", 1, "b") == {"a"}

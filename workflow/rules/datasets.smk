@@ -43,6 +43,9 @@ rule score:
         settings=as_json(EXPERIMENT.motion),
         code=source_digest(
             "pipeline/motion.py",
+            "pipeline/motion_store.py",
+            "pipeline/frames.py",
+            "pipeline/decoding.py",
             "pipeline/optical_flow.py",
             "pipeline/simpleflow.py",
             "pipeline/block_matching.py",
@@ -69,7 +72,12 @@ rule cuts:
     threads: workflow.cores
     params:
         settings=as_json(EXPERIMENT.cuts),
-        code=source_digest("pipeline/cuts.py", "pipeline/jump_cuts.py"),
+        code=source_digest(
+            "pipeline/cuts.py",
+            "pipeline/jump_cuts.py",
+            "pipeline/frames.py",
+            "pipeline/decoding.py",
+        ),
     shell:
         "python -m pipeline cuts {input.frames} --out {output} --workers {threads}"
         " --settings {params.settings:q} 2>&1 | tee {log}"
@@ -98,6 +106,7 @@ rule sample:
             "pipeline/candidates.py",
             "pipeline/sampling.py",
             "pipeline/patch_store.py",
+            "pipeline/window_motion.py",
         ),
     shell:
         "python -m pipeline sample {input.frames} --motion {input.motion} --cuts {input.cuts}"

@@ -1,0 +1,98 @@
+"""Publishing what takes long: a run that was killed, or ran out of disk, is taken up again."""
+
+import contextlib
+import errno
+import fcntl
+import glob
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from pipeline.disk_space import require_writable, write_error
+from pipeline.errors import MidframeError
+from pipeline.provenance import check_replaceable, digest, file_digest, package_versions, replace
+
+
+def code_digest() -> str:
+    """Digest of this package's source files."""
+    folder = Path(__file__).parent
+    return digest({file.name: file_digest(file) for file in sorted(folder.glob("*.py"))})
+
+
+@contextlib.contextmanager
+def publish_resumable(directory: Path, identity: Any) -> Iterator[Path]:
+    """Yield a folder beside ``directory`` that takes its name when the block ends well.
+
+    Otherwise it stays, and the next call with the same ``identity`` (and code, and packages)
+    yields it with what it holds; files named ``*.partial``, which a killed process may have left
+    half-written, are removed before. What other identities have left is removed at the end.
+
+    Parameters
+    ----------
+    identity : whatever the result depends on: settings, digests of the inputs; JSON values.
+
+    Raises
+    ------
+    MidframeError
+        if the parent cannot be written or is full, ``directory`` holds something else, or another
+        process is writing it.
+    """
+    directory = directory.absolute()
+    check_replaceable(directory)
+    name = digest([identity, code_digest(), package_versions()])[:16]
+    folder = directory.with_name(f".{directory.name}.progress-{name}")
+    require_writable(directory.parent)
+    try:
+        with _locked(directory.with_name(f".{directory.name}.lock"), directory):
+            folder.mkdir(exist_ok=True)
+            _remove_half_written(folder)
+            try:
+                yield folder
+            except BaseException:
+                with contextlib.suppress(OSError):
+                    folder.rmdir()  # nothing was written
+                raise
+            _remove_half_written(folder)
+            replace(folder, directory)
+            _remove_stale(directory)
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise write_error(directory.parent, error) from None
+        raise
+
+
+@contextlib.contextmanager
+def _locked(lock: Path, directory: Path) -> Iterator[None]:
+    """Hold a lock file, which a killed process loses; it is removed at the end."""
+    while True:
+        file = lock.open("w")
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            file.close()
+            raise MidframeError(
+                f"{directory}: another process is writing it; wait for it, or end it"
+            ) from None
+        # Not a file that its last owner has just removed.
+        if lock.exists() and os.path.samestat(os.fstat(file.fileno()), lock.stat()):
+            break
+        file.close()
+    try:
+        yield
+    finally:
+        lock.unlink(missing_ok=True)
+        file.close()
+
+
+def _remove_half_written(folder: Path) -> None:
+    for file in list(folder.rglob("*.partial")):
+        file.unlink(missing_ok=True)
+
+
+def _remove_stale(directory: Path) -> None:
+    for kind in ("progress", "old"):
+        pattern = glob.escape(f".{directory.name}.{kind}-") + "*"
+        for stale in directory.parent.glob(pattern):
+            shutil.rmtree(stale)
