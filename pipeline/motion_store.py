@@ -125,9 +125,8 @@ def write_shard(
     for position, flow in enumerate(flows):
         differences[position] = encode(flow)
     # Written even if nothing moves: a missing shard is damage.
-    array = zarr.open_array(
-        folder / STORE / array_name(*size), mode="r+", config={"write_empty_chunks": True}
-    )
+    with zarr.config.set({"array.write_empty_chunks": True}):
+        array = zarr.open_array(folder / STORE / array_name(*size), mode="r+")
     array[rows.start : rows.stop] = differences
 
 
