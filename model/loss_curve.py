@@ -83,6 +83,7 @@ def loss_curve(stages: Sequence[TrainedStage]) -> Figure:
             ha="right",
             color="0.3",
             fontsize=7,
+            bbox={"facecolor": "white", "edgecolor": "none", "alpha": 0.8, "pad": 0.5},
         )
     loss.set_ylabel("validation L1 (of 1)")
     psnr.set_ylabel(f"validation PSNR in dB ({PROTOCOL})")
