@@ -22,7 +22,8 @@ from pipeline.frames import open_frames
 from pipeline.motion import score
 from pipeline.motion_store import MotionStore
 from pipeline.patch_store import PatchStore, verify
-from pipeline.patches import Source, sample
+from pipeline.patches import sample
+from pipeline.selection import Source
 from pipeline.settings import CutSettings, DatasetSettings, MotionSettings, PatchSettings
 from pipeline.window_motion import WindowMotion
 from tests.conftest import SMALL_PATCHES, directory_bytes, write_images
@@ -67,7 +68,7 @@ def test_a_dataset_of_the_paper_is_told_beside_its_numbers(
     sample([source], tmp_path / "patches", SMALL_PATCHES, workers=0)
     patches = len(PatchStore.open(tmp_path / "patches"))
     assert f"6 triplets, 48 windows, {patches} patches\n" in capsys.readouterr().err
-    monkeypatch.setattr("pipeline.patches._origin", lambda frames: "davis-2017-trainval")
+    monkeypatch.setattr("pipeline.patches.origin", lambda frames: "davis-2017-trainval")
     sample([source], tmp_path / "patches", SMALL_PATCHES, workers=0)
     said = capsys.readouterr().err
     assert "6 triplets (paper: 2,037), 48 windows (paper: 61,110), " in said
@@ -112,7 +113,7 @@ def in_shards(source: Source, tmp_path_factory: pytest.TempPathFactory) -> Path:
 KILLED = """
 import os, sys
 from pathlib import Path
-from pipeline import candidates, patches
+from pipeline import candidates, patches, selection
 from pipeline.settings import PatchSettings
 
 module, name, calls = {"judge": (candidates, "_judge_partition", 1),
@@ -128,7 +129,7 @@ def killed(task):
 
 setattr(module, name, killed)
 settings = PatchSettings.model_validate_json(sys.argv[2])
-patches.sample([patches.Source(*map(Path, sys.argv[4:]))], Path(sys.argv[3]), settings, 0)
+patches.sample([selection.Source(*map(Path, sys.argv[4:]))], Path(sys.argv[3]), settings, 0)
 """
 
 
