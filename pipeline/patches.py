@@ -189,7 +189,7 @@ def _write_shard(shard: _Shard) -> None:
         of_triplet.setdefault((sequence, first), []).append((position, top, left))
     for sequence in dict.fromkeys(sequence for sequence, _ in of_triplet):
         firsts = [first for owner, first in of_triplet if owner == sequence]
-        for run in _runs(firsts, 0 if sequence.path.is_dir() else VIDEO_GAP):
+        for run in runs_of(firsts, 0 if sequence.path.is_dir() else VIDEO_GAP):
             for index, frame in sequence.read_good(run[0], run[-1] + 3):
                 for offset in range(3):
                     for position, top, left in of_triplet.get((sequence, index - offset), ()):
@@ -198,7 +198,7 @@ def _write_shard(shard: _Shard) -> None:
     patch_store.write_shard(shard.store, shard.first_sample, triplets)
 
 
-def _runs(firsts: Sequence[int], gap: int) -> list[list[int]]:
+def runs_of(firsts: Sequence[int], gap: int) -> list[list[int]]:
     """First frames of triplets, ascending, in runs that are worth reading without a jump."""
     runs: list[list[int]] = []
     for first in firsts:
