@@ -51,7 +51,8 @@ def _cuts(arguments: argparse.Namespace) -> None:
 
 
 def _sample(arguments: argparse.Namespace) -> None:
-    from pipeline.patches import Source, sample
+    from pipeline.patches import sample
+    from pipeline.selection import Source
 
     if not len(arguments.frames) == len(arguments.motion) == len(arguments.cuts):
         raise MidframeError("sample: give as many --motion and --cuts directories as FRAMES")

@@ -7,59 +7,35 @@ run has finished is taken up by the next one with the same settings and inputs.
 
 import os
 import shutil
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from pipeline import candidates, patch_store, sampling
 from pipeline.candidates import Counts, Partition
 from pipeline.cluster import Cluster, connect
-from pipeline.cuts import CutDistances
 from pipeline.errors import MidframeError
-from pipeline.frames import FORMAT_VERSION as FRAMES_VERSION
-from pipeline.frames import FrameSequence, left_out, open_frames, select, triplet_starts
-from pipeline.jump_cuts import cuts_among
-from pipeline.motion_store import MotionStore
-from pipeline.patch_store import PatchStore
+from pipeline.frames import FrameSequence
 from pipeline.progress import notice, progress
-from pipeline.provenance import (
-    MANIFEST,
-    input_digest,
-    read_manifest,
-    write_manifest,
-)
+from pipeline.provenance import input_digest, read_manifest, write_manifest
 from pipeline.published import describe
 from pipeline.resume import publish_resumable
-from pipeline.sampling import Triplet, draw_triplets
+from pipeline.selection import (
+    Source,
+    choose_sequences,
+    jump_cuts,
+    open_sources,
+    origin,
+    partition_triplets,
+    require_apart,
+)
 from pipeline.settings import PatchSettings
 
 # Frames between two triplets from which on reading starts anew and does not go on: about what a
 # seek in a video costs. Images can be opened one by one.
 VIDEO_GAP = 100
-
-
-@dataclass(frozen=True)
-class Source:
-    """A dataset with its motion and cuts directories."""
-
-    frames: Path
-    motion: Path
-    cuts: Path
-
-
-@dataclass(frozen=True)
-class _Opened:
-    """A source, checked: its stores are of its frames."""
-
-    name: str
-    source: Source
-    sequences: tuple[FrameSequence, ...]
-    motion: MotionStore
-    cuts: CutDistances
-    frames_digest: str
 
 
 @dataclass(frozen=True)
@@ -97,10 +73,10 @@ def sample(
         to be skipped), a frame is in one of ``apart_from``, no window is taken at all, or the disk
         is full.
     """
-    opened = _open(sources, settings)
-    chosen, skipped, duplicates = _choose_sequences(opened, settings)
-    partitions = _partitions(chosen, settings)
-    _require_apart(partitions, apart_from)
+    opened = open_sources(sources, settings)
+    chosen, skipped, duplicates = choose_sequences(opened, settings)
+    partitions = partition_triplets(chosen, settings)
+    require_apart(partitions, apart_from)
     inputs = {
         f"{index}/{name}": digest
         for index, dataset in enumerate(opened)
@@ -125,125 +101,13 @@ def sample(
             samples=samples,
             triplets=counts.triplets,
             windows=counts.by_name(),
-            jump_cuts=_jump_cuts(opened, settings),
-            dataset_sources=[_origin(source.frames) for source in sources],
+            jump_cuts=jump_cuts(opened, settings),
+            dataset_sources=[origin(source.frames) for source in sources],
             skipped=skipped,
             duplicates=duplicates,
             files=patch_store.small_files(folder),
         )
         notice(describe(read_manifest(folder, patch_store.KIND, patch_store.FORMAT_VERSION)))
-
-
-def _open(sources: Sequence[Source], settings: PatchSettings) -> list[_Opened]:
-    """Open the datasets, and check that their motion and cuts are of their frames."""
-    names = settings.datasets
-    if len(names) != len(sources):
-        names = [source.frames.name for source in sources]
-    opened = []
-    for name, source in zip(names, sources, strict=True):
-        motion, cuts = MotionStore(source.motion), CutDistances(source.cuts)
-        frames_digest = input_digest(source.frames)
-        for found in (motion, cuts):
-            if found.manifest["inputs"]["frames"] != frames_digest:
-                raise MidframeError(
-                    f"{found.path}: was made from other frames than {source.frames}; build it again"
-                )
-        sequences = tuple(open_frames(source.frames))
-        opened.append(_Opened(name, source, sequences, motion, cuts, frames_digest))
-    return opened
-
-
-def _choose_sequences(
-    opened: Sequence[_Opened], settings: PatchSettings
-) -> tuple[list[tuple[FrameSequence, _Opened]], list[dict[str, Any]], list[dict[str, str]]]:
-    """The sequences to sample with their datasets, sorted by name; what is left out, with the
-    reason; and what is left out because an earlier dataset holds it."""
-    found: dict[str, tuple[FrameSequence, _Opened]] = {}
-    for dataset in opened:
-        for sequence in dataset.sequences:
-            found.setdefault(sequence.name, (sequence, dataset))
-    wanted = select([sequence for sequence, _ in found.values()], settings.sequences)
-    chosen: list[tuple[FrameSequence, _Opened]] = []
-    skipped = [entry for dataset in opened for entry in left_out(dataset.source.frames)]
-    for sequence in wanted:
-        if min(sequence.height, sequence.width) >= settings.patch_size:
-            chosen.append(found[sequence.name])
-            continue
-        reason = (
-            f"frames of {sequence.width}x{sequence.height} are smaller than a patch of "
-            f"{settings.patch_size}x{settings.patch_size}"
-        )
-        if settings.on_bad_frame == "error":
-            raise MidframeError(
-                f"{sequence.path}: {reason}; choose smaller patches, leave the sequence out, or "
-                "set on_bad_frame: skip"
-            )
-        notice(f"skipped {sequence.name}: {reason}")
-        skipped.append({"sequence": sequence.name, "frames": None, "reason": reason})
-    duplicates = [
-        {"sequence": sequence.name, "taken_from": first.name, "also_in": dataset.name}
-        for sequence, first in sorted(chosen, key=lambda pair: pair[0].name)
-        for dataset in opened
-        if dataset is not first and any(other.name == sequence.name for other in dataset.sequences)
-    ]
-    for dataset in opened:
-        count = sum(duplicate["also_in"] == dataset.name for duplicate in duplicates)
-        if count:
-            notice(f"{dataset.name}: {count} of its sequences are taken from an earlier dataset")
-    return sorted(chosen, key=lambda pair: pair[0].name), skipped, duplicates
-
-
-def _partitions(
-    chosen: Sequence[tuple[FrameSequence, _Opened]], settings: PatchSettings
-) -> list[Partition]:
-    """The triplets to sample, in the order of sequences and frames."""
-
-    def triplets() -> Iterator[Triplet]:
-        for sequence, dataset in chosen:
-            within = set(triplet_starts(sequence, 1, settings.part))
-            for first_frame in dataset.motion.first_frames(sequence.name):
-                if first_frame in within:
-                    yield sequence.name, first_frame
-
-    drawn: dict[str, list[int]] = {}
-    for name, first_frame in draw_triplets(triplets(), settings.count, settings.seed):
-        drawn.setdefault(name, []).append(first_frame)
-    partitions = []
-    for sequence, dataset in chosen:
-        first_frames = drawn.get(sequence.name, [])
-        row_of = {f: row for row, f in enumerate(dataset.motion.first_frames(sequence.name))}
-        for start in range(0, len(first_frames), candidates.PARTITION_TRIPLETS):
-            part = first_frames[start : start + candidates.PARTITION_TRIPLETS]
-            partitions.append(
-                Partition(
-                    dataset.source.motion.absolute(),
-                    sequence.name,
-                    (sequence.height, sequence.width),
-                    tuple(row_of[first_frame] for first_frame in part),
-                    tuple(part),
-                    tuple(dataset.cuts.of_triplet(sequence.name, first) for first in part),
-                )
-            )
-    return partitions
-
-
-def _require_apart(partitions: Iterable[Partition], apart_from: Sequence[Path]) -> None:
-    """Refuse triplets that share a frame with a sample of another patch directory."""
-    for path in apart_from:
-        used: dict[str, set[int]] = {}
-        table = PatchStore.open(path).table()[["sequence", "first_frame"]].drop_duplicates()
-        for name, rows in table.groupby("sequence"):
-            firsts = rows["first_frame"].to_numpy()
-            used[str(name)] = {int(frame) for offset in range(3) for frame in firsts + offset}
-        for partition in partitions:
-            frames = {first + offset for first in partition.first_frames for offset in range(3)}
-            shared = sorted(frames & used.get(partition.sequence, set()))
-            if shared:
-                raise MidframeError(
-                    f"{path}: holds frame {shared[0]} of sequence '{partition.sequence}', which "
-                    "would be in these patches too; training and validation need other sequences, "
-                    "or parts of them that do not overlap"
-                )
 
 
 def _choose_windows(
@@ -325,7 +189,7 @@ def _write_shard(shard: _Shard) -> None:
         of_triplet.setdefault((sequence, first), []).append((position, top, left))
     for sequence in dict.fromkeys(sequence for sequence, _ in of_triplet):
         firsts = [first for owner, first in of_triplet if owner == sequence]
-        for run in _runs(firsts, 0 if sequence.path.is_dir() else VIDEO_GAP):
+        for run in runs_of(firsts, 0 if sequence.path.is_dir() else VIDEO_GAP):
             for index, frame in sequence.read_good(run[0], run[-1] + 3):
                 for offset in range(3):
                     for position, top, left in of_triplet.get((sequence, index - offset), ()):
@@ -334,7 +198,7 @@ def _write_shard(shard: _Shard) -> None:
     patch_store.write_shard(shard.store, shard.first_sample, triplets)
 
 
-def _runs(firsts: Sequence[int], gap: int) -> list[list[int]]:
+def runs_of(firsts: Sequence[int], gap: int) -> list[list[int]]:
     """First frames of triplets, ascending, in runs that are worth reading without a jump."""
     runs: list[list[int]] = []
     for first in firsts:
@@ -343,20 +207,3 @@ def _runs(firsts: Sequence[int], gap: int) -> list[list[int]]:
         else:
             runs.append([first])
     return runs
-
-
-def _jump_cuts(opened: Sequence[_Opened], settings: PatchSettings) -> dict[str, list[int]]:
-    """The cuts of every sequence of the datasets, also of those that are not sampled."""
-    return {
-        name: cuts_among(dataset.cuts.of(name), settings.cut_threshold)
-        for dataset in reversed(opened)
-        for name in dataset.cuts.sequences()
-    }
-
-
-def _origin(frames: Path) -> str:
-    """Where a dataset comes from: its `DatasetSettings.source`."""
-    if not (frames / MANIFEST).is_file():
-        return "folder"
-    settings = read_manifest(frames, "frames", FRAMES_VERSION)["settings"]
-    return str(settings["source"])

@@ -13,7 +13,8 @@ from pipeline.cuts import measure
 from pipeline.datasets import fetch
 from pipeline.frames import Frame, FrameSequence, open_frames
 from pipeline.motion import score
-from pipeline.patches import Source, sample
+from pipeline.patches import sample
+from pipeline.selection import Source
 from pipeline.settings import CutSettings, DatasetSettings, MotionSettings, PatchSettings
 
 CUTS_OF_BIKES = [29, 75, 136, 186, 241]

@@ -1,5 +1,6 @@
 """What a person types: bad input is one clear line and a status, and nothing is half-written."""
 
+import shutil
 import signal
 import subprocess
 import sys
@@ -111,6 +112,16 @@ def test_a_damaged_store_fails_verification(
 ) -> None:
     assert command("verify", tmp_path / "none") == 1
     assert "no such directory" in capsys.readouterr().err
+    copy = Path(shutil.copytree(patches, tmp_path / "copy"))
+    damaged = copy / "candidates.parquet"
+    damaged.write_bytes(damaged.read_bytes()[:-1])
+    (copy / "patches.zarr/triplet/c/0/0/0/0/0").unlink()
+    assert command("verify", copy) == 1
+    said = capsys.readouterr().err.splitlines()
+    assert said == [
+        f"midframe: error: {damaged}: damaged (another SHA-256 than in the manifest)",
+        f"midframe: error: {copy}/patches.zarr/triplet/c/0/0/0/0/0: missing",
+    ]
 
 
 @pytest.mark.slow

@@ -17,7 +17,8 @@ from pipeline.command_line import run
 from pipeline.errors import MidframeError
 from pipeline.export import export
 from pipeline.patch_store import PatchStore
-from pipeline.patches import Source, sample
+from pipeline.patches import sample
+from pipeline.selection import Source
 from tests.conftest import SMALL_PATCHES, directory_bytes
 
 

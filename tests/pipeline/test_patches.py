@@ -6,23 +6,27 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterable, Iterator
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from pipeline.candidates import read_taken
 from pipeline.cluster import Cluster
 from pipeline.cuts import measure
 from pipeline.datasets import fetch
 from pipeline.errors import MidframeError
-from pipeline.frames import open_frames
+from pipeline.frames import FrameSequence, open_frames
 from pipeline.motion import score
 from pipeline.motion_store import MotionStore
 from pipeline.patch_store import PatchStore, verify
-from pipeline.patches import Source, sample
+from pipeline.patches import runs_of, sample
+from pipeline.selection import Source
 from pipeline.settings import CutSettings, DatasetSettings, MotionSettings, PatchSettings
 from pipeline.window_motion import WindowMotion
 from tests.conftest import SMALL_PATCHES, directory_bytes, write_images
@@ -67,7 +71,7 @@ def test_a_dataset_of_the_paper_is_told_beside_its_numbers(
     sample([source], tmp_path / "patches", SMALL_PATCHES, workers=0)
     patches = len(PatchStore.open(tmp_path / "patches"))
     assert f"6 triplets, 48 windows, {patches} patches\n" in capsys.readouterr().err
-    monkeypatch.setattr("pipeline.patches._origin", lambda frames: "davis-2017-trainval")
+    monkeypatch.setattr("pipeline.patches.origin", lambda frames: "davis-2017-trainval")
     sample([source], tmp_path / "patches", SMALL_PATCHES, workers=0)
     said = capsys.readouterr().err
     assert "6 triplets (paper: 2,037), 48 windows (paper: 61,110), " in said
@@ -112,7 +116,7 @@ def in_shards(source: Source, tmp_path_factory: pytest.TempPathFactory) -> Path:
 KILLED = """
 import os, sys
 from pathlib import Path
-from pipeline import candidates, patches
+from pipeline import candidates, patches, selection
 from pipeline.settings import PatchSettings
 
 module, name, calls = {"judge": (candidates, "_judge_partition", 1),
@@ -128,7 +132,7 @@ def killed(task):
 
 setattr(module, name, killed)
 settings = PatchSettings.model_validate_json(sys.argv[2])
-patches.sample([patches.Source(*map(Path, sys.argv[4:]))], Path(sys.argv[3]), settings, 0)
+patches.sample([selection.Source(*map(Path, sys.argv[4:]))], Path(sys.argv[3]), settings, 0)
 """
 
 
@@ -255,6 +259,43 @@ def test_a_frame_that_training_holds_too_is_refused_with_its_sequence(
     first_half, second_half = (with_settings(part=part) for part in ((0.0, 0.5), (0.5, 1.0)))
     sample([source], tmp_path / "training", first_half, workers=0)
     sample([source], tmp_path / "rest", second_half, 0, apart_from=[tmp_path / "training"])
+
+
+def test_frames_far_from_every_triplet_of_a_shard_are_not_decoded(
+    source: Source, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    decoded: list[tuple[str, int]] = []
+    read_good = FrameSequence.read_good
+
+    def noted(self: FrameSequence, start: int = 0, stop: int | None = None) -> Iterator[Any]:
+        for index, frame in read_good(self, start, stop):
+            decoded.append((self.name, index))
+            yield index, frame
+
+    monkeypatch.setattr(FrameSequence, "read_good", noted)
+    settings = with_settings(count=3, window="centre", cut_threshold=1.0, seed=5)
+    sample([source], tmp_path / "patches", settings, workers=0)
+    table = PatchStore.open(tmp_path / "patches").table()
+    needed = [
+        (row.sequence, row.first_frame + offset)
+        for row in table.itertuples()
+        for offset in (0, 1, 2)
+    ]
+    assert len(table) == 3
+    assert decoded == needed
+
+
+@given(
+    firsts=st.lists(st.integers(0, 500), unique=True, min_size=1).map(sorted),
+    gap=st.integers(0, 150),
+)
+def test_a_video_is_read_on_over_short_gaps_and_sought_over_long_ones(
+    firsts: list[int], gap: int
+) -> None:
+    runs = runs_of(firsts, gap)
+    assert [first for run in runs for first in run] == firsts
+    assert all(b - (a + 3) <= gap for run in runs for a, b in pairwise(run))
+    assert all(after[0] - (before[-1] + 3) > gap for before, after in pairwise(runs))
 
 
 def test_smaller_shards_hold_the_same_samples(

@@ -103,10 +103,13 @@ rule sample:
         apart=lambda wildcards, input: option("apart-from", input.apart),
         code=source_digest(
             "pipeline/patches.py",
+            "pipeline/selection.py",
             "pipeline/candidates.py",
             "pipeline/sampling.py",
             "pipeline/patch_store.py",
             "pipeline/window_motion.py",
+            "pipeline/frames.py",
+            "pipeline/decoding.py",
         ),
     shell:
         "python -m pipeline sample {input.frames} --motion {input.motion} --cuts {input.cuts}"
