@@ -5,6 +5,7 @@ import logging
 import os
 import time
 from collections.abc import Callable, Iterable, Iterator
+from itertools import islice
 from typing import Any, TypeVar
 
 import dask
@@ -26,7 +27,7 @@ THREAD_COUNTS = (
 )
 # Tasks handed to the scheduler for each thread of the workers: enough to keep them busy, few enough
 # that neither the scheduler nor this process holds more as the work grows.
-TASKS_AHEAD = 4
+TASKS_AHEAD = 16
 # Seconds after which the workers are counted again: some may have joined, or gone.
 COUNT_INTERVAL = 5.0
 CONNECT_TIMEOUT = 20.0  # seconds
@@ -54,29 +55,31 @@ class Cluster:
             if the workers that ran a task died again and again, with the task (its ``str``); or if
             the scheduler is gone.
         """
-        if self._client is None:
+        client = self._client
+        if client is None:
             for task in tasks:
                 yield task, function(task)
             return
         remaining = iter(tasks)
         running: dict[Any, Task] = {}
-        completed = as_completed(with_results=True)
-        threads, counted = self._count_threads(), time.monotonic()
+        completed = as_completed()
+        threads, counted = _count_threads(client), time.monotonic()
 
         def submit(count: int) -> None:
-            for _, task in zip(range(count), remaining, strict=False):
-                future = self._client.submit(function, task, pure=False)  # type: ignore[union-attr]
-                running[future.key] = task
-                completed.add(future)
+            batch = list(islice(remaining, max(count, 0)))
+            if batch:
+                futures = client.map(function, batch, pure=False)
+                running.update(zip((future.key for future in futures), batch, strict=True))
+                completed.update(futures)
 
         submit(threads * TASKS_AHEAD)
         try:
-            for future, result in completed:
-                task = running.pop(future.key)
-                future.release()
-                yield task, result
+            # By batches: a message for each task would cost more than a small task itself.
+            for batch in completed.batches():
+                for future, result in zip(batch, client.gather(batch), strict=True):
+                    yield running.pop(future.key), result
                 if time.monotonic() - counted > COUNT_INTERVAL:
-                    threads, counted = self._count_threads(), time.monotonic()
+                    threads, counted = _count_threads(client), time.monotonic()
                 submit(threads * TASKS_AHEAD - len(running))
         except KilledWorker as error:
             raise MidframeError(
@@ -88,10 +91,10 @@ class Cluster:
                 "the Dask scheduler is gone; start it again, and then this command"
             ) from None
 
-    def _count_threads(self) -> int:
-        """Threads of all workers: that many tasks run at once."""
-        assert self._client is not None
-        return max(sum(self._client.nthreads().values()), 1)
+
+def _count_threads(client: Client) -> int:
+    """Threads of all workers: that many tasks run at once."""
+    return max(sum(client.nthreads().values()), 1)
 
 
 @contextlib.contextmanager

@@ -85,7 +85,8 @@ def score(
     """
     sequences = open_frames(frames)
     triplets = list_triplets(sequences, settings)
-    identity = [motion_store.FORMAT_VERSION, settings.model_dump(), input_digest(frames)]
+    frames_digest = input_digest(frames)
+    identity = [motion_store.FORMAT_VERSION, settings.model_dump(), frames_digest]
     with publish_resumable(out, identity) as folder:
         shard_triplets = {
             size: max(1, PARTITION_PIXELS // (size[0] * size[1]))
@@ -114,7 +115,7 @@ def score(
             motion_store.KIND,
             motion_store.FORMAT_VERSION,
             settings,
-            {"frames": frames},
+            {"frames": frames_digest},
             sequences=[sequence.name for sequence in sequences],
             triplets=len(triplets),
         )

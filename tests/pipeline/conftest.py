@@ -2,6 +2,8 @@
 
 import os
 import subprocess
+import sys
+import time
 import zipfile
 from collections.abc import Iterator
 from importlib import metadata
@@ -11,6 +13,7 @@ from pathlib import Path
 import av
 import cv2
 import pytest
+from distributed import Client
 
 from tests.pipeline.local_server import LocalServer, serve
 
@@ -55,3 +58,28 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
     yield disk
     # Lazily: what failed to write may not have closed its file yet.
     subprocess.run(["umount", "--lazy", str(disk)], check=True)
+
+
+@pytest.fixture(scope="session")
+def hand_started(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """Address of a Dask cluster of two workers, started as a user does."""
+    root = Path(__file__).parents[2]
+    environment = os.environ | {"PYTHONPATH": str(root)}
+    contact = tmp_path_factory.mktemp("cluster") / "scheduler.json"
+    dask = [sys.executable, "-m", "dask"]
+    common = ["--scheduler-file", str(contact), "--no-dashboard"]
+    commands = [[*dask, "scheduler", *common, "--port", "0"]]
+    commands += 2 * [[*dask, "worker", *common, "--nthreads", "1"]]
+    processes = [subprocess.Popen(command, env=environment) for command in commands]
+    try:
+        deadline = time.monotonic() + 60
+        while not contact.exists() and time.monotonic() < deadline:
+            time.sleep(0.1)
+        with Client(scheduler_file=str(contact)) as client:
+            client.wait_for_workers(2, timeout=60)
+            address = str(client.scheduler.address)
+        yield address
+    finally:
+        for process in reversed(processes):
+            process.terminate()
+            process.wait(30)

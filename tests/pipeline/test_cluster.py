@@ -2,18 +2,13 @@
 
 import os
 import signal
-import subprocess
-import sys
-import time
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
+from distributed import LocalCluster
 
 from pipeline.cluster import TASKS_AHEAD, connect
 from pipeline.errors import MidframeError
-
-ROOT = Path(__file__).parents[2]
 
 
 def square(number: int) -> tuple[int, int]:
@@ -83,35 +78,24 @@ def test_an_address_without_a_scheduler_is_named(monkeypatch: pytest.MonkeyPatch
 @pytest.mark.slow
 @pytest.mark.parametrize("how", ["argument", "environment"])
 def test_a_cluster_started_by_hand_is_used_through_its_address(
-    how: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    how: str, hand_started: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    environment = os.environ | {"PYTHONPATH": str(ROOT)}
-    contact = tmp_path / "scheduler.json"
-    dask = [sys.executable, "-m", "dask"]
-    scheduler = subprocess.Popen(
-        [*dask, "scheduler", "--scheduler-file", contact, "--port", "0", "--no-dashboard"],
-        env=environment,
-    )
-    worker = subprocess.Popen(
-        [*dask, "worker", "--scheduler-file", contact, "--nthreads", "1", "--no-dashboard"],
-        env=environment,
-    )
-    try:
-        from distributed import Client
+    if how == "environment":
+        monkeypatch.setenv("DASK_SCHEDULER_ADDRESS", hand_started)
+    with connect(scheduler=hand_started if how == "argument" else None) as cluster:
+        results = dict(cluster.map(square, range(8)))
+    assert {n: value for n, (value, _) in results.items()} == {n: n * n for n in range(8)}
+    assert os.getpid() not in {process for _, process in results.values()}
 
-        deadline = time.monotonic() + 60
-        while not contact.exists() and time.monotonic() < deadline:
-            time.sleep(0.1)
-        with Client(scheduler_file=str(contact)) as client:
-            client.wait_for_workers(1, timeout=60)
-            address = client.scheduler.address
-        if how == "environment":
-            monkeypatch.setenv("DASK_SCHEDULER_ADDRESS", address)
-        with connect(scheduler=address if how == "argument" else None) as cluster:
-            results = dict(cluster.map(square, range(8)))
-        assert {n: value for n, (value, _) in results.items()} == {n: n * n for n in range(8)}
-        assert os.getpid() not in {process for _, process in results.values()}
-    finally:
-        for process in (worker, scheduler):
-            process.terminate()
-            process.wait(30)
+
+@pytest.mark.slow
+def test_a_scheduler_without_workers_is_told_from_a_slow_one(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("pipeline.cluster.CONNECT_TIMEOUT", 1.0)
+    with (
+        LocalCluster(n_workers=0, dashboard_address=":0") as empty,
+        pytest.raises(MidframeError, match=r"has no workers; start some with `dask worker tcp:"),
+        connect(scheduler=empty.scheduler_address),
+    ):
+        pass

@@ -2,6 +2,7 @@
 
 import os
 import random
+import re
 import signal
 import subprocess
 import sys
@@ -13,6 +14,8 @@ import psutil
 import pytest
 
 from pipeline import motion
+from pipeline.__main__ import build_parser
+from pipeline.command_line import run
 from pipeline.errors import MidframeError
 from pipeline.frames import FrameSequence, open_frames
 from pipeline.motion import score
@@ -81,6 +84,24 @@ def test_workers_do_not_change_a_byte(
 ) -> None:
     score(dataset, tmp_path / "motion", DENSE, workers=workers)
     assert directory_bytes(tmp_path / "motion") == directory_bytes(undisturbed)
+
+
+@pytest.mark.slow
+def test_a_cluster_started_by_hand_computes_the_same_bytes(
+    dataset: Path,
+    undisturbed: Path,
+    small_partitions: None,
+    tmp_path: Path,
+    hand_started: str,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    arguments = ["score", str(dataset), "--out", str(tmp_path / "motion")]
+    arguments += ["--scheduler", hand_started, "--settings", DENSE.model_dump_json()]
+    assert run(build_parser(), arguments) == 0
+    assert directory_bytes(tmp_path / "motion") == directory_bytes(undisturbed)
+    # Nobody looks at a terminal here, so progress is told in plain lines.
+    (line,) = [line for line in capfd.readouterr().err.splitlines() if line.startswith("optical")]
+    assert re.fullmatch(r"optical flow: 14/14 triplets, \S+ triplets/s, 0 s left", line)
 
 
 def test_a_partition_may_hold_many_sequences_or_a_part_of_one(
@@ -167,6 +188,8 @@ PROGRAM = """
 import sys, time
 from pathlib import Path
 from pipeline import motion
+from pipeline.__main__ import build_parser
+from pipeline.command_line import run
 from pipeline.settings import MotionSettings
 
 
@@ -197,19 +220,19 @@ def test_kills_at_random_moments_do_not_change_a_byte(
     kills = 0
     for victim in ["run", "worker", "run", "nobody"]:
         before = shards()
-        run = subprocess.Popen(
+        process = subprocess.Popen(
             [sys.executable, str(program), str(dataset), str(out)], env=environment
         )
-        while shards() == before and run.poll() is None:
+        while shards() == before and process.poll() is None:
             time.sleep(0.01)
-        children = psutil.Process(run.pid).children() if run.poll() is None else []
+        children = psutil.Process(process.pid).children() if process.poll() is None else []
         workers = [child for child in children if "spawn_main" in " ".join(child.cmdline())]
         time.sleep(moments.uniform(0, 0.5))
         if victim == "run":
-            run.kill()
+            process.kill()
         elif victim == "worker" and workers:
             moments.choice(workers).kill()
-        status = run.wait(120)
+        status = process.wait(120)
         assert status == (-signal.SIGKILL if victim == "run" else 0) or out.exists()
         kills += victim != "nobody" and bool(workers)
         _, orphans = psutil.wait_procs(workers, timeout=30)
