@@ -107,11 +107,16 @@ def write_store(folder: Path, triplets: Triplets, codec: str, shard: int) -> flo
 
 
 def read_rate(folder: Path, triplets: Triplets) -> float:
-    """Samples a second through `PatchStore.read`."""
+    """Samples a second through `PatchStore.read_batches`."""
     store = PatchStore.open(folder)
     chosen = np.random.default_rng(2).permutation(len(store))[:64]
     np.testing.assert_array_equal(store.read(chosen), triplets[chosen])
-    return best_rate(len(store), lambda order: [store.read(batch) for batch in in_batches(order)])
+
+    def read(order: NDArray[np.int64]) -> None:
+        for _ in store.read_batches(in_batches(order)):
+            pass
+
+    return best_rate(len(store), read)
 
 
 def sweep(folder: Path, triplets: Triplets) -> None:

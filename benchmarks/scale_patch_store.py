@@ -113,8 +113,8 @@ def read(folder: Path) -> None:
     ):
         order = random.choice(among, count, replace=False)
         start, waited = time.perf_counter(), os.times()
-        for first in range(0, count, BATCH):
-            store.read(order[first : first + BATCH])
+        for _ in store.read_batches(order[i : i + BATCH] for i in range(0, count, BATCH)):
+            pass
         seconds = time.perf_counter() - start
         used = sum(os.times()[:2]) - sum(waited[:2])
         print(f"{count} samples {label}: {count / seconds:.0f}/s ({used / seconds:.1f} cores busy)")

@@ -108,17 +108,19 @@ def batches(
         many processes share it. A process that a small last batch leaves nothing gets a sample
         that counts for nothing, because it has to take part in every step.
     """
-    for start in range(first * batch_size, len(order), batch_size):
-        whole = order[start : start + batch_size]
-        mine = whole[process::processes]
-        share = len(mine) / len(whole)
-        if not len(mine):
-            mine = whole[:1]
+    wholes = [
+        order[start : start + batch_size]
+        for start in range(first * batch_size, len(order), batch_size)
+    ]
+    shares = [whole[process::processes] for whole in wholes]
+    read = [share if len(share) else whole[:1] for share, whole in zip(shares, wholes, strict=True)]
+    for whole, share, mine, pixels in zip(
+        wholes, shares, read, store.read_batches(read), strict=True
+    ):
         triplets = [
-            apply(triplet, int(sample))
-            for triplet, sample in zip(store.read(mine), mine, strict=True)
+            apply(triplet, int(sample)) for triplet, sample in zip(pixels, mine, strict=True)
         ]
-        yield Batch(mine, np.stack(triplets), share, len(whole))
+        yield Batch(mine, np.stack(triplets), len(share) / len(whole), len(whole))
 
 
 def centre_crop(triplet: NDArray[np.uint8], crop: int) -> NDArray[np.uint8]:

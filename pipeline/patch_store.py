@@ -9,9 +9,10 @@ faster at random reads than zarr-python; zarr-python and xarray read the same fi
 
 import os
 import re
-from collections.abc import Iterator, Sequence
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -40,6 +41,8 @@ COORDINATES: dict[str, tuple[type, dict[str, Any]]] = {
 }
 # Samples in one chunk of a coordinate.
 COORDINATE_CHUNK = 65_536
+# Batches on their way while one is used: so many keep all cores busy.
+BATCHES_AHEAD = 2
 
 Codec = Literal["uncompressed", "lz4", "zstd"]
 _CRC32C = {"name": "crc32c"}
@@ -182,6 +185,17 @@ def _spec(store: Path) -> dict[str, Any]:
     return {"driver": "zarr3", "kvstore": {"driver": "file", "path": path}}
 
 
+Indices = Sequence[int] | NDArray[np.integer]
+
+
+class _Read(NamedTuple):
+    """Samples that are on their way."""
+
+    samples: NDArray[np.int64]
+    out: NDArray[np.uint8]
+    written: Any  # TensorStore's future
+
+
 class PatchStore:
     """Read access to a patch directory; make one with `PatchStore.open`."""
 
@@ -220,7 +234,7 @@ class PatchStore:
         """Samples in one shard."""
         return int(self.manifest["settings"]["shard_samples"])
 
-    def read(self, indices: Sequence[int] | NDArray[np.integer]) -> NDArray[np.uint8]:
+    def read(self, indices: Indices) -> NDArray[np.uint8]:
         """Pixels of some samples, in the order of ``indices``; all are read at once.
 
         Returns
@@ -234,15 +248,34 @@ class PatchStore:
         MidframeError
             if a sample is damaged, with its number.
         """
+        return next(self.read_batches([indices]))
+
+    def read_batches(self, batches: Iterable[Indices]) -> Iterator[NDArray[np.uint8]]:
+        """Yield the pixels of one batch after the other, each as `read` returns it.
+
+        While one is used the next `BATCHES_AHEAD` are being read.
+        """
+        reads: deque[_Read] = deque()
+        for indices in batches:
+            reads.append(self._start(indices))
+            if len(reads) > BATCHES_AHEAD:
+                yield self._finish(reads.popleft())
+        while reads:
+            yield self._finish(reads.popleft())
+
+    def _start(self, indices: Indices) -> "_Read":
         samples = np.asarray(indices, np.int64)
         for index in samples[(samples < 0) | (samples >= len(self))]:
             raise IndexError(f"sample {index} of a store of {len(self)}")
+        # Into memory that NumPy has used before: new pages for every batch cost a third more.
         out = np.empty((len(samples), *self._triplets.shape[1:]), np.uint8)
+        return _Read(samples, out, tensorstore.array(out).write(self._triplets[samples]))
+
+    def _finish(self, read: "_Read") -> NDArray[np.uint8]:
         try:
-            # Into memory that NumPy has used before: new pages for every batch cost a third more.
-            tensorstore.array(out).write(self._triplets[samples]).result()
+            read.written.result()
         except ValueError:
-            damage = next(self._damaged(samples), None)
+            damage = next(self._damaged(read.samples), None)
             if damage is None:  # it was not the pixels
                 raise
             sample, reason = damage
@@ -250,7 +283,7 @@ class PatchStore:
                 f"{self.path}: sample {sample} is damaged ({reason}); run "
                 f"`python -m pipeline verify {self.path}`"
             ) from None
-        return out
+        return read.out
 
     def _damaged(self, samples: NDArray[np.int64]) -> Iterator[tuple[int, str]]:
         """Those of ``samples`` that cannot be read, with the reason."""

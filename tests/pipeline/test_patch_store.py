@@ -40,6 +40,16 @@ def test_reads_are_in_the_order_asked_for(patches: Path) -> None:
     assert store.read([]).shape == (0, 3, 48, 48, 3)
 
 
+@pytest.mark.parametrize("count", [0, 1, 2, 5])
+def test_batches_come_one_after_the_other_as_they_are_asked_for(patches: Path, count: int) -> None:
+    store = PatchStore.open(patches)
+    asked = [[number, number + 3] for number in range(count)]
+    found = list(store.read_batches(iter(asked)))
+    assert len(found) == count
+    for indices, triplets in zip(asked, found, strict=True):
+        np.testing.assert_array_equal(triplets, store.read(indices))
+
+
 def test_an_index_outside_the_store_is_refused(patches: Path) -> None:
     store = PatchStore.open(patches)
     for index in (-1, len(store)):
