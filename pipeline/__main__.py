@@ -125,7 +125,9 @@ def build_parser() -> argparse.ArgumentParser:
     settings_argument(fetch, "dataset settings")
     fetch.set_defaults(command=_fetch)
 
-    score = commands.add_parser("score", help="optical flow of every triplet")
+    score = commands.add_parser(
+        "score", help="optical flow of every triplet (goes on where a run stopped)"
+    )
     score.add_argument("frames", type=Path, metavar="FRAMES", help=FRAMES)
     output_argument(score, "motion directory to write")
     settings_argument(score, "motion settings")

@@ -116,6 +116,8 @@ def connect(workers: int | None = None, scheduler: str | None = None) -> Iterato
     if scheduler is None and workers is None:
         scheduler = os.environ.get("DASK_SCHEDULER_ADDRESS") or None
     if scheduler is not None:
+        # A scheduler that goes is told in one line by `Cluster.map`.
+        logging.getLogger("distributed.client").setLevel(logging.CRITICAL)
         try:
             client = Client(scheduler, timeout=CONNECT_TIMEOUT)
         except (OSError, ValueError) as error:

@@ -1,5 +1,6 @@
 """The cuts stage: histogram distances of all neighbouring frames of a dataset."""
 
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -18,8 +19,7 @@ FORMAT_VERSION = 1
 DISTANCES = "distances.parquet"
 
 
-def _sequence_distances(task: tuple[FrameSequence, int]) -> pd.DataFrame:
-    sequence, bins = task
+def _sequence_distances(sequence: FrameSequence, bins: int) -> pd.DataFrame:
     # Unknown (NaN) beside a bad frame, where there is no triplet.
     distances = np.full((sequence.frame_count - 1, 3), np.nan, np.float32)
     for first, last in sequence.good_runs():
@@ -43,18 +43,21 @@ def measure(
     mean squared difference of their ``red``, ``green`` and ``blue`` histograms; NaN if one of the
     frames is bad.
     """
-    tasks = [(sequence, settings.bins) for sequence in open_frames(frames)]
-    with publish(out) as partial, connect(workers, scheduler) as cluster:
+    sequences = open_frames(frames)
+    with publish(out) as folder, connect(workers, scheduler) as cluster:
         tables = [
             table
             for _, table in progress(
-                cluster.map(_sequence_distances, tasks), len(tasks), "histograms", "sequences"
+                cluster.map(partial(_sequence_distances, bins=settings.bins), sequences),
+                len(sequences),
+                "histograms",
+                "sequences",
             )
         ]
         distances = pd.concat(tables).sort_values(["sequence", "frame"], ignore_index=True)
-        distances.to_parquet(partial / DISTANCES, index=False)
+        distances.to_parquet(folder / DISTANCES, index=False)
         write_manifest(
-            partial, KIND, FORMAT_VERSION, settings, {"frames": frames}, pairs=len(distances)
+            folder, KIND, FORMAT_VERSION, settings, {"frames": frames}, pairs=len(distances)
         )
 
 

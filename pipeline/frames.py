@@ -62,6 +62,9 @@ class FrameSequence:
     fps: Fraction | None = None
     bad: tuple[BadFrames, ...] = ()
 
+    def __str__(self) -> str:
+        return self.name
+
     def read(self, start: int = 0, stop: int | None = None) -> Iterator[Frame]:
         """Yield frames ``start`` to ``stop`` (excluded), uint8 RGB ``[H, W, 3]``.
 

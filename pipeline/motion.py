@@ -6,6 +6,7 @@ motion store therefore depends on the frames and the flow's settings, never on h
 sampled.
 """
 
+import socket
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +15,7 @@ import pandas as pd
 
 from pipeline import motion_store
 from pipeline.cluster import connect
+from pipeline.errors import MidframeError
 from pipeline.frames import Frame, FrameSequence, open_frames, triplet_starts
 from pipeline.optical_flow import Flow, compute_flow
 from pipeline.progress import notice, progress
@@ -158,7 +160,18 @@ def _partitions(
 
 
 def compute_partition(partition: Partition) -> None:
-    """Compute the flow of a partition's triplets and write its shard."""
+    """Compute the flow of a partition's triplets and write its shard.
+
+    Raises
+    ------
+    MidframeError
+        if this worker does not see the output folder, or a frame cannot be read.
+    """
+    if not partition.folder.is_dir():
+        raise MidframeError(
+            f"{partition.folder}: a worker on {socket.gethostname()} does not see this folder; "
+            "workers need the same file system under the same paths"
+        )
     flows = (
         flow
         for sequence, first_frames in partition.pieces

@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Any
 
+import av
 import cv2
 import numpy as np
 import pytest
@@ -12,9 +13,11 @@ from pydantic import ValidationError
 
 from model.settings import EvaluationSettings
 from model.triplets import choose_triplets, describe_sources, prepare, read_triplets
+from pipeline.datasets import fetch
 from pipeline.errors import MidframeError
 from pipeline.frames import open_frames
 from pipeline.sampling import draw_triplets
+from pipeline.settings import DatasetSettings
 
 Frame = NDArray[np.uint8]
 
@@ -46,6 +49,28 @@ def test_a_part_of_each_sequence_shares_no_frame_with_the_rest(small_frames: Pat
 def test_named_triplets_are_taken_as_they_are(small_frames: Path) -> None:
     chosen = choose_triplets(small_frames, settings(triplets=["ride:3", "cut:7"]))
     assert [str(triplet) for triplet in chosen] == ["cut:7", "ride:3"]
+
+
+def test_triplets_that_hold_a_bad_frame_are_not_measured(clips: Path, tmp_path: Path) -> None:
+    with av.open(clips / "bikes.mp4") as container:
+        packets = [packet for packet in container.demux(video=0) if packet.size]
+        place, size = packets[100].pos or 0, packets[100].size  # key frames: 76, 137
+    data = bytearray((clips / "bikes.mp4").read_bytes())
+    data[place : place + size] = bytes(size)
+    (tmp_path / "videos").mkdir()
+    (tmp_path / "videos" / "bikes.mp4").write_bytes(data)
+    dataset = DatasetSettings(source="folder", path=f"{tmp_path}/videos", on_bad_frame="skip")
+    fetch(dataset, tmp_path / "frames")
+
+    chosen = choose_triplets(tmp_path / "frames", settings(part=(0.36, 0.6)))
+    firsts = [triplet.first_frame for triplet in chosen]
+    assert firsts == [90, 93, 96, 138, 141, 144, 147]
+    (whole,) = open_frames(clips / "bikes.mp4")
+    for triplet, frames in read_triplets(chosen):
+        first = triplet.first_frame
+        np.testing.assert_array_equal(frames, list(whole.read(first, first + 3)))
+    with pytest.raises(MidframeError, match="'bikes:110' holds a bad frame"):
+        choose_triplets(tmp_path / "frames", settings(triplets=["bikes:110"]))
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,6 @@
 """What several tests of the pipeline need: real frames in an archive, a server, a tiny disk."""
 
+import contextlib
 import os
 import subprocess
 import sys
@@ -60,26 +61,32 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
     subprocess.run(["umount", "--lazy", str(disk)], check=True)
 
 
-@pytest.fixture(scope="session")
-def hand_started(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """Address of a Dask cluster of two workers, started as a user does."""
-    root = Path(__file__).parents[2]
-    environment = os.environ | {"PYTHONPATH": str(root)}
-    contact = tmp_path_factory.mktemp("cluster") / "scheduler.json"
+@contextlib.contextmanager
+def dask_cluster(folder: Path, workers: int) -> Iterator[tuple[str, subprocess.Popen[bytes]]]:
+    """Start a Dask cluster as a user does; yield its address and the scheduler's process."""
+    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])}
+    contact = folder / "scheduler.json"
     dask = [sys.executable, "-m", "dask"]
     common = ["--scheduler-file", str(contact), "--no-dashboard"]
     commands = [[*dask, "scheduler", *common, "--port", "0"]]
-    commands += 2 * [[*dask, "worker", *common, "--nthreads", "1"]]
+    commands += workers * [[*dask, "worker", *common, "--nthreads", "1"]]
     processes = [subprocess.Popen(command, env=environment) for command in commands]
     try:
         deadline = time.monotonic() + 60
         while not contact.exists() and time.monotonic() < deadline:
             time.sleep(0.1)
         with Client(scheduler_file=str(contact)) as client:
-            client.wait_for_workers(2, timeout=60)
+            client.wait_for_workers(workers, timeout=60)
             address = str(client.scheduler.address)
-        yield address
+        yield address, processes[0]
     finally:
         for process in reversed(processes):
             process.terminate()
             process.wait(30)
+
+
+@pytest.fixture(scope="session")
+def hand_started(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """Address of a Dask cluster of two workers, started as a user does."""
+    with dask_cluster(tmp_path_factory.mktemp("cluster"), 2) as (address, _):
+        yield address

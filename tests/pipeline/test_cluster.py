@@ -2,13 +2,16 @@
 
 import os
 import signal
+import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from distributed import LocalCluster
 
 from pipeline.cluster import TASKS_AHEAD, connect
 from pipeline.errors import MidframeError
+from tests.pipeline.conftest import dask_cluster
 
 
 def square(number: int) -> tuple[int, int]:
@@ -99,3 +102,13 @@ def test_a_scheduler_without_workers_is_told_from_a_slow_one(
         connect(scheduler=empty.scheduler_address),
     ):
         pass
+
+
+@pytest.mark.slow
+def test_a_scheduler_that_is_killed_is_told_at_once(tmp_path: Path) -> None:
+    with dask_cluster(tmp_path, 1) as (address, scheduler), connect(scheduler=address) as cluster:
+        results = cluster.map(time.sleep, 50 * [0.2])
+        next(results)
+        scheduler.kill()
+        with pytest.raises(MidframeError, match="the Dask scheduler is gone; start it again"):
+            list(results)

@@ -244,6 +244,12 @@ def test_kills_at_random_moments_do_not_change_a_byte(
     assert [path.name for path in out.parent.iterdir()] == ["motion"]
 
 
+def test_a_worker_that_does_not_see_the_output_is_told_from_a_bug(tmp_path: Path) -> None:
+    partition = motion.Partition(tmp_path / "out", (8, 8), 0, range(1), (), MotionSettings())
+    with pytest.raises(MidframeError, match=r"out: a worker on .* does not see this folder"):
+        motion.compute_partition(partition)
+
+
 def test_a_sequence_that_was_not_scored_is_named(source: Source) -> None:
     with pytest.raises(MidframeError, match="holds no motion of sequence 'boat'"):
         MotionStore(source.motion).first_frames("boat")
