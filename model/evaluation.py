@@ -7,9 +7,7 @@ with the number of images.
 
 import csv
 import fnmatch
-import glob
 import math
-import shutil
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -23,20 +21,17 @@ from model.interpolation import LINEAR, Predictor, load_predictor
 from model.metrics import PROTOCOLS, quantise
 from model.settings import EvaluationSettings
 from model.triplets import Triplet, choose_triplets, describe_sources, prepare, read_triplets
-from pipeline.errors import MidframeError
 from pipeline.frames import Frame
 from pipeline.jump_cuts import histogram_distance
 from pipeline.progress import notice, progress
 from pipeline.provenance import (
     MANIFEST,
     check_replaceable,
-    digest,
     input_digest,
-    package_versions,
-    publish,
     read_manifest,
     write_manifest,
 )
+from pipeline.resume import code_digest, publish_resumable
 
 KIND = "evaluation"
 FORMAT_VERSION = 2
@@ -78,32 +73,28 @@ def evaluate(
     if (frames / MANIFEST).is_file():
         inputs["frames"] = frames
     content: dict[str, Any] = {"model": label, "sequences": describe_sources(triplets)}
-    unfinished = _unfinished(
-        out,
-        {
-            "settings": settings.model_dump(mode="json"),
-            "inputs": {name: input_digest(path) for name, path in inputs.items()},
-            "packages": package_versions(),
-            **content,
-        },
-    )
-    done = _rows_done(unfinished / SCORES)
-    with (unfinished / SCORES).open("a", newline="", encoding="utf-8") as file:
-        table = csv.writer(file, lineterminator="\n")
-        if done:
-            notice(f"evaluate {label}: going on after {done} of {len(triplets)} triplets")
-        else:
-            table.writerow(_columns())
-        left = triplets[done:]
-        steps = _score(left, predictor, settings, unfinished / PICTURES)
-        for row in progress(steps, len(left), f"evaluate {label}", "triplets"):
-            table.writerow(row)
-            file.flush()
-    scores = pd.read_csv(unfinished / SCORES, dtype={"sequence": str})
-    with publish(out) as partial:
-        shutil.copytree(unfinished, partial, dirs_exist_ok=True)
+    identity = {
+        "settings": settings.model_dump(mode="json"),
+        "inputs": {name: input_digest(path) for name, path in inputs.items()},
+        "code": code_digest(Path(__file__).parent),
+        **content,
+    }
+    with publish_resumable(out, identity) as folder:
+        done = _rows_done(folder / SCORES)
+        with (folder / SCORES).open("a", newline="", encoding="utf-8") as file:
+            table = csv.writer(file, lineterminator="\n")
+            if done:
+                notice(f"evaluate {label}: going on after {done} of {len(triplets)} triplets")
+            else:
+                table.writerow(_columns())
+            left = triplets[done:]
+            steps = _score(left, predictor, settings, folder / PICTURES)
+            for row in progress(steps, len(left), f"evaluate {label}", "triplets"):
+                table.writerow(row)
+                file.flush()
+        scores = pd.read_csv(folder / SCORES, dtype={"sequence": str})
         write_manifest(
-            partial,
+            folder,
             KIND,
             FORMAT_VERSION,
             settings,
@@ -117,29 +108,11 @@ def evaluate(
             },
             **content,
         )
-    for directory in out.parent.glob(f".{glob.escape(out.name)}.unfinished-*"):
-        shutil.rmtree(directory)
     standard = mean_interval(scores["standard_psnr"].to_numpy())
     notice(
         f"{label}: {len(scores)} triplets, {int(scores['cut'].sum())} with a cut, "
         f"standard PSNR {standard.mean:.2f} dB ({standard.low:.2f} to {standard.high:.2f})"
     )
-
-
-def _unfinished(out: Path, identity: Mapping[str, Any]) -> Path:
-    """The folder beside ``out`` that holds this evaluation until it is published.
-
-    Its name holds a digest of all that the scores depend on, so an interrupted evaluation is
-    taken up again by the same one only.
-    """
-    folder = out.with_name(f".{out.name}.unfinished-{digest(identity)[:16]}")
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise MidframeError(
-            f"{out}: cannot write here ({error.strerror}); choose another output folder"
-        ) from None
-    return folder
 
 
 def _rows_done(path: Path) -> int:

@@ -19,6 +19,7 @@ MODEL_MAY_USE = {
     "patch_store",
     "progress",
     "provenance",
+    "resume",
     "sampling",
     "settings",
 }

@@ -158,7 +158,7 @@ def test_an_interrupted_evaluation_goes_on_and_ends_with_the_same_bytes(
     with pytest.raises(KeyboardInterrupt):
         evaluate(small_frames, "linear", chosen, tmp_path / "resumed" / "out")
     (unfinished,) = (tmp_path / "resumed").iterdir()
-    assert unfinished.name.startswith(".out.unfinished-")
+    assert unfinished.name.startswith(".out.progress-")
     with (unfinished / "scores.csv").open("a") as file:
         file.write("ride,1,80,12")  # a row that the kill has cut short
     evaluate(small_frames, "linear", chosen, tmp_path / "resumed" / "out")
