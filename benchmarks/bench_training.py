@@ -62,7 +62,8 @@ def write_store(out: Path, triplets: np.ndarray, first_frame: int) -> Path:
     table = table.assign(motion=0.0, cut_distance=0.0, split="train")
     with publish(out) as folder:
         store = folder / patch_store.STORE
-        patch_store.create(store, table, PATCH, shard_samples=256)
+        patch_store.create(store, len(table), PATCH, shard_samples=256, codec="zstd")
+        patch_store.write_coordinates(store, 0, table)
         patch_store.write_shard(store, 0, triplets)
         kind, version = patch_store.KIND, patch_store.FORMAT_VERSION
         write_manifest(folder, kind, version, {}, samples=len(triplets))

@@ -81,7 +81,8 @@ def publish_patches(
     table = table.assign(sequence=sequence, motion=0.0, cut_distance=0.0, split="train")
     with publish(out) as folder:
         store = folder / patch_store.STORE
-        patch_store.create(store, table, triplets.shape[2], shard_samples=16)
+        patch_store.create(store, len(table), triplets.shape[2], shard_samples=16, codec="zstd")
+        patch_store.write_coordinates(store, 0, table)
         for first in range(0, len(triplets), 16):
             patch_store.write_shard(store, first, triplets[first : first + 16])
         write_manifest(
