@@ -126,13 +126,16 @@ def stand_in(partition: motion.Partition) -> None:
     partition.file.touch()
 
 
-def bench_scheduling(triplets: int) -> None:
+def bench_scheduling(triplets: int, partition_pixels: int) -> None:
+    """Print what it costs to hand out triplets in partitions of so many pixels."""
     memory: dict[int, int] = {}
 
     def watched(items: Iterable[Any], *arguments: Any, **settings: Any) -> Iterator[Any]:
-        for done, item in enumerate(items, start=1):
-            if done % 1000 == 0:
-                memory[done] = psutil.Process().memory_info().rss
+        triplets_done = 0
+        for item in items:
+            before, triplets_done = triplets_done, triplets_done + settings["amount"](item)
+            if before // 1000 < triplets_done // 1000:
+                memory[triplets_done // 1000] = psutil.Process().memory_info().rss
             yield item
 
     each = 1000
@@ -141,7 +144,7 @@ def bench_scheduling(triplets: int) -> None:
         for i in range(triplets // each)
     ]
     assert len(triplet_starts(sequences[0])) == each
-    motion.PARTITION_PIXELS = 1
+    motion.PARTITION_PIXELS = partition_pixels
     motion.compute_partition = stand_in
     motion.open_frames = lambda path: sequences  # type: ignore[attr-defined]
     motion.progress = watched  # type: ignore[assignment, attr-defined]
@@ -150,12 +153,14 @@ def bench_scheduling(triplets: int) -> None:
         wall, start = time.perf_counter(), time.process_time()
         motion.score(Path(name) / "frames", Path(name) / "motion", MotionSettings(), workers=1)
         used, wall = time.process_time() - start, time.perf_counter() - wall
-    first = memory[min(memory)]
+    tenth = max(len(memory) // 10, 1)
+    course = ", ".join(f"{memory[k] / 1e6:.0f}" for k in sorted(memory)[tenth - 1 :: tenth])
+    of_a_task = max(partition_pixels // (SIZE[0] * SIZE[1]), 1)
     print(
-        f"\n{len(sequences) * each} triplets that cost nothing, one a task: "
-        f"{1000 * used / triplets:.2f} ms of CPU and {1000 * wall / triplets:.2f} ms a triplet in "
-        f"the process that hands them out\nits memory: {first / 1e6:.0f} MB after 1,000 triplets, "
-        f"then {min(memory.values()) / 1e6:.0f} to {max(memory.values()) / 1e6:.0f} MB"
+        f"\n{triplets} triplets that cost nothing, {of_a_task} a task, in the process that hands "
+        f"them out:\n{1000 * used / triplets:.2f} ms of CPU and {1000 * wall / triplets:.2f} ms a "
+        f"triplet; memory {memory[min(memory)] / 1e6:.0f} MB after the first 1,000, then every "
+        f"{tenth},000: {course}; at most {max(memory.values()) / 1e6:.0f} MB"
     )
 
 
@@ -172,7 +177,8 @@ def main() -> None:
     if "workers" in chosen:
         bench_workers()
     if "scheduling" in chosen:
-        bench_scheduling(arguments.triplets)
+        for pixels in (motion.PARTITION_PIXELS, 1):
+            bench_scheduling(arguments.triplets, pixels)
 
 
 if __name__ == "__main__":
