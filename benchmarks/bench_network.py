@@ -15,13 +15,10 @@ The operator's share is that of its own time in all time, as PyTorch's profiler 
 import argparse
 import copy
 import math
-import os
 import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
-
-os.environ.setdefault("KINETO_LOG_LEVEL", "5")  # the profiler tells nothing of itself
 
 import numpy as np
 import torch

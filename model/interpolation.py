@@ -133,15 +133,14 @@ def load_predictor(model: str, device: str = "auto", tile_pixels: int = TILE_PIX
     import torch
 
     from model.checkpoints import load_network
+    from model.network import place
 
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
     elif device == "cuda" and not torch.cuda.is_available():
         raise MidframeError("no CUDA device is found here; use --device cpu")
     network = load_network(Path(model), device=device)
-    if device == "cpu":
-        # A quarter to a third faster there (`benchmarks/bench_network.py`).
-        network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    place(network, device)
 
     def predictor(first: Frame, third: Frame) -> FloatFrame:
         return predict(network, first, third, tile_pixels)

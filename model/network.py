@@ -149,6 +149,17 @@ class SepConv(nn.Module):
         return [self.heads[name](features) for name in HEADS]
 
 
+def place(network: nn.Module, device: str | torch.device) -> None:
+    """Move a network's parameters to a device, in the memory format that is fastest there.
+
+    On a CPU that is channels-last: predictions take 0.7 of the time, training steps 0.7 to 0.9
+    (``benchmarks/bench_network.py``).
+    """
+    network.to(device)
+    if torch.device(device).type == "cpu":
+        network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+
+
 def _bias(layer: nn.Conv2d) -> Tensor:
     assert layer.bias is not None
     return layer.bias

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from model.checkpoints import save_network
 from model.losses import make_loss
-from model.network import SepConv
+from model.network import SepConv, place
 from model.patches import Augmentation, Batch, ReadAhead, batches, epoch_order
 from model.resume import Progress, StopRequest
 from model.settings import TrainingSettings
@@ -56,8 +56,11 @@ class Stage:
         self.name, self.settings, self.accelerator = name, settings, accelerator
         self.training_store, self.validation_store = training_store, validation_store
         self.visual_tests = visual_tests
-        self.loss = make_loss(settings, features.to(accelerator.device) if features else None)
-        self.network = network.to(accelerator.device)
+        for module in (network, features):
+            if module is not None:
+                place(module, accelerator.device)
+        self.loss = make_loss(settings, features)
+        self.network = network
         # `model` is the network, wrapped for its processes and precision.
         self.model, self.optimizer = accelerator.prepare(
             self.network, _optimizer(settings, network)
