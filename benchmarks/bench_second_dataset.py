@@ -44,7 +44,7 @@ def make(folder: Path, patches: dict[str, Any], cores: int) -> None:
     seconds = time.monotonic() - start
     if done.returncode:
         sys.exit(done.stderr)
-    rules = re.findall(r"^rule (\w+):", done.stderr, re.MULTILINE)
+    rules = re.findall(r"^rule (\w+):", done.stdout + done.stderr, re.MULTILINE)
     store = PatchStore.open(folder / "results/patches/train")
     print(
         f"{json.dumps(patches)}\n  {len(store)} patches of {store.patch_size} pixels in "

@@ -49,8 +49,9 @@ def decode(differences: NDArray[np.int32]) -> NDArray[np.float32]:
     """Flow ``[H, W, 2]`` in pixels of differences ``[2, H, W]``; NaN where it is unknown."""
     rows = differences.cumsum(axis=1, dtype=np.int32)
     steps = np.moveaxis(rows.cumsum(axis=2, dtype=np.int32), 0, -1)
-    flow = np.where(steps == UNKNOWN, np.nan, steps / STEPS)
-    return flow.astype(np.float32)
+    flow = steps.astype(np.float32) / np.float32(STEPS)  # a power of two, so nothing is lost
+    flow[steps == UNKNOWN] = np.nan
+    return flow
 
 
 def array_name(height: int, width: int) -> str:

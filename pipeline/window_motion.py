@@ -2,6 +2,7 @@
 
 from typing import Literal
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -17,12 +18,12 @@ class WindowMotion:
     """
 
     def __init__(self, flow: NDArray[np.floating]) -> None:
-        dx, dy = np.moveaxis(flow.astype(np.float64), -1, 0)
-        known = np.isfinite(dx) & np.isfinite(dy)
-        dx, dy = np.where(known, dx, 0.0), np.where(known, dy, 0.0)
-        planes = np.stack([dx, dy, np.hypot(dx, dy), known])
-        self._table = np.zeros((4, flow.shape[0] + 1, flow.shape[1] + 1))
-        self._table[:, 1:, 1:] = planes.cumsum(axis=1).cumsum(axis=2)
+        known = np.isfinite(flow).all(axis=-1)
+        if not known.all():
+            flow = np.where(known[..., np.newaxis], flow, 0)
+        dx, dy = flow[..., 0], flow[..., 1]
+        planes = np.stack([dx, dy, np.hypot(dx, dy), known.astype(flow.dtype)], axis=-1)
+        self._table = cv2.integral(planes, sdepth=cv2.CV_64F)
 
     def score(self, top: int, left: int, size: int, statistic: Statistic) -> float:
         """Motion in pixels of the window of ``size`` x ``size`` pixels at (``top``, ``left``).
@@ -32,10 +33,7 @@ class WindowMotion:
         """
         table, bottom, right = self._table, top + size, left + size
         dx, dy, magnitude, known = (
-            table[:, bottom, right]
-            - table[:, top, right]
-            - table[:, bottom, left]
-            + table[:, top, left]
+            table[bottom, right] - table[top, right] - table[bottom, left] + table[top, left]
         )
         if known < 0.5:
             return float("nan")
