@@ -140,8 +140,8 @@ class MotionStore:
         if it is missing, unfinished, something else, of another version, or lacks a file.
     """
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
+    def __init__(self, path: str | Path) -> None:
+        path = self.path = Path(path)
         self.manifest = read_manifest(path, KIND, FORMAT_VERSION)
         triplets = pd.read_parquet(path / TRIPLETS)
         self._arrays: dict[str, zarr.Array[Any]] = {}

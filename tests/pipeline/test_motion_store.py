@@ -40,7 +40,7 @@ def test_flow_that_was_stored_once_comes_back_exactly(flow: np.ndarray) -> None:
 def test_windows_of_the_stored_flow_score_as_those_of_the_flow(
     statistic: Statistic, source: Source, noise: np.random.Generator
 ) -> None:
-    store = MotionStore(source.motion)
+    store = MotionStore(str(source.motion))
     for sequence in open_frames(source.frames):
         first, _, third = sequence.read(0, 3)
         exact = WindowMotion(compute_flow(first, third))
