@@ -44,7 +44,9 @@ def make(folder: Path, patches: dict[str, Any], cores: int) -> None:
     seconds = time.monotonic() - start
     if done.returncode:
         sys.exit(done.stderr)
-    rules = re.findall(r"^rule (\w+):", done.stdout + done.stderr, re.MULTILINE)
+    stats = re.search(r"^Job stats:\n.*\n-.*\n([\s\S]*?)^total", done.stdout + done.stderr, re.M)
+    assert stats is not None
+    rules = [line.split()[0] for line in stats[1].splitlines()]
     store = PatchStore.open(folder / "results/patches/train")
     print(
         f"{json.dumps(patches)}\n  {len(store)} patches of {store.patch_size} pixels in "
