@@ -1,6 +1,7 @@
-"""Small patch sets, cut from a real clip without the stages before."""
+"""Small patch sets and a small video, cut from real clips without the stages before."""
 
 from collections.abc import Callable, Iterable, Sequence
+from fractions import Fraction
 from importlib import util
 from pathlib import Path
 from typing import Any
@@ -94,3 +95,18 @@ def publish_patches(
             **content,
         )
     return out
+
+
+@pytest.fixture(scope="session")
+def start_of_bunny(clips: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The first 17 frames of bigbuckbunny.mp4 with their sound, not encoded again."""
+    path = tmp_path_factory.mktemp("bunny") / "bunny.mp4"
+    with av.open(clips / "bigbuckbunny.mp4") as source, av.open(path, "w") as target:
+        copies: dict[int, Any] = {
+            s.index: target.add_stream_from_template(s, opaque=True) for s in source.streams
+        }
+        for packet in source.demux():
+            if packet.dts is not None and packet.pts * packet.time_base < Fraction(17, 25):
+                packet.stream = copies[packet.stream.index]
+                target.mux(packet)
+    return path
