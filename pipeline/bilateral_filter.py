@@ -50,6 +50,7 @@ from numba import njit
 from numpy.typing import NDArray
 
 from pipeline.simd import (
+    EXP2_COEFFICIENTS,
     EXP2_FACTOR,
     broadcast16,
     broadcast16_from,
@@ -77,7 +78,7 @@ class _Weights(NamedTuple):
     that a tap may lie in, counted from the block's leftmost one, and each pixel of the block; rows:
     [4 + 2 radius, 16], the same of the spatial weight along y; spatial: [2 radius + 1,
     2 radius + 1] and colour: [256], the plain tables; scale, shift: of colours and exponents;
-    direct: whether differences of colours are squared.
+    direct: whether differences of colours are squared; exp2: `EXP2_COEFFICIENTS`.
     """
 
     columns: NDArray[np.float32]
@@ -87,6 +88,7 @@ class _Weights(NamedTuple):
     scale: float
     shift: float
     direct: bool
+    exp2: NDArray[np.float32]
 
 
 def spatial_weights(radius: int, sigma: float) -> NDArray[np.float32]:
@@ -113,6 +115,7 @@ def _prepare(radius: int, sigma_colour: float, sigma_space: float) -> _Weights:
         scale=scale,
         shift=shift,
         direct=4.0 * shift + per_square * radius**2 > _REACH,
+        exp2=np.array(EXP2_COEFFICIENTS, np.float32),
     )
 
 
@@ -189,15 +192,14 @@ def _spread(taps):
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def _mean_in_float64(image, flow, confidence, spatial, colour, y, x, out):
+def _mean_in_float64(image, flow, columns, starts, spatial, colour, y, x, out):
     """The definition, for one pixel; returns the sum of the weights."""
-    rows, cols = confidence.shape
+    rows, cols, _ = image.shape
     radius = spatial.shape[0] // 2
     total = sum_x = sum_y = 0.0
     for r in range(max(0, y - radius), min(rows, y + radius + 1)):
-        for c in range(max(0, x - radius), min(cols, x + radius + 1)):
-            if confidence[r, c] == 0:
-                continue
+        for t in range(starts[r, max(0, x - radius)], starts[r, min(cols, x + radius + 1)]):
+            c = columns[t]
             weight = np.float64(spatial[r - y + radius, c - x + radius])
             for k in range(3):
                 weight *= colour[abs(np.int64(image[y, x, k]) - np.int64(image[r, c, k]))]
@@ -221,7 +223,7 @@ def _exponent(direct, own, c0, c1, c2, p0, p1, p2):
 
 
 @njit(forceinline=True)
-def _sum_row(taps, columns, begin, end, left, distance, direct, p0, p1, p2):
+def _sum_row(taps, columns, begin, end, left, distance, exp2, direct, p0, p1, p2):
     """Weight, weight * dx and weight * dy over a row of taps."""
     total = sum_x = sum_y = broadcast16(np.float32(0.0))
     for t in range(begin, end):
@@ -230,7 +232,7 @@ def _sum_row(taps, columns, begin, end, left, distance, direct, p0, p1, p2):
         c1 = broadcast16_from(taps, at + 1)
         c2 = broadcast16_from(taps, at + 2)
         own = broadcast16_from(taps, at + 3) + load16(distance, (np.intp(columns[t]) - left) * 16)
-        weight = exp2_attenuation(_exponent(direct, own, c0, c1, c2, p0, p1, p2))
+        weight = exp2_attenuation(_exponent(direct, own, c0, c1, c2, p0, p1, p2), exp2)
         total = total + weight
         sum_x = fma(weight, broadcast16_from(taps, at + 4), sum_x)
         sum_y = fma(weight, broadcast16_from(taps, at + 5), sum_y)
@@ -249,6 +251,12 @@ def _filter(image, flow, confidence, weights, taps, columns, starts, runs, upsca
     radius = weights.spatial.shape[0] // 2
     sign = np.float32(1.0 if weights.direct else -1.0)
     scale = np.float32(weights.scale)
+    exp2 = (
+        broadcast16_from(weights.exp2, 0),
+        broadcast16_from(weights.exp2, 1),
+        broadcast16_from(weights.exp2, 2),
+        broadcast16_from(weights.exp2, 3),
+    )
     pixels = np.empty(3 * 16, np.float32)
     sums = np.empty(3 * 16, np.float32)
     for top in range(0, rows, _BLOCK):
@@ -281,11 +289,11 @@ def _filter(image, flow, confidence, weights, taps, columns, starts, runs, upsca
                 corner = left - radius
                 if weights.direct:
                     w, wx, wy = _sum_row(
-                        taps, columns, begin, end, corner, weights.columns, True, p0, p1, p2
+                        taps, columns, begin, end, corner, weights.columns, exp2, True, p0, p1, p2
                     )
                 else:
                     w, wx, wy = _sum_row(
-                        taps, columns, begin, end, corner, weights.columns, False, p0, p1, p2
+                        taps, columns, begin, end, corner, weights.columns, exp2, False, p0, p1, p2
                     )
                 along_y = load16(weights.rows, (y - top + radius) * 16)
                 total = fma(along_y, w, total)
@@ -321,7 +329,7 @@ def _filter(image, flow, confidence, weights, taps, columns, starts, runs, upsca
                         )
                 if not good:
                     weight = _mean_in_float64(
-                        image, flow, confidence, weights.spatial, weights.colour, y, x, out
+                        image, flow, columns, starts, weights.spatial, weights.colour, y, x, out
                     )
                     if upscaling and weight < _KEEP_BELOW:
                         out[0, y, x] = flow[0, y, x]

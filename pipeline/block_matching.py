@@ -38,79 +38,100 @@ from pipeline.window_costs import (
     TILE_COLUMNS,
     Comb,
     accumulate,
+    aligned,
     colour_weights,
     fill_differences,
     fill_weights,
     halo,
 )
 
-_MOST_PHASES = 4
-_TILE_PAIRS = 16
+_TILE_PAIRS = {1: 8, 4: 16}
 _CHUNK = 12
 _FLT_MAX = np.float32(np.finfo(np.float32).max)
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(forceinline=True)
 def _pair_range(
-    flow, mask, rows, cols, top, x, phase, phases, max_flow, ranges, ranges_at, bounds, distinct
+    flow, mask, rows, cols, top, x, phase, phases, max_flow, ranges, bounds, distinct, pair
 ):
     """The shifts that two columns of eight pixels try.
 
-    ranges: for each register first, last row and first, last column, eight lanes each; bounds: the
-    union, then the intersection, over the pixels wanted: first, last row, first, last column;
-    distinct: [16, 4], the different ones among their ranges. Returns how many these are: 0 where no
-    pixel is wanted.
+    Written are, for this pair, ranges: for each register first, last row and first, last column,
+    eight lanes each; bounds: the union, then the intersection, over the pixels wanted: first, last
+    row, first, last column; distinct: [16, 4], the different ones among their ranges. Returns how
+    many these are: 0 where no pixel is wanted.
     """
     count = 0
+    # Most pixels start where the last one did, and so try the same shifts, unless the image's
+    # borders are near: its start, and from and to where they are not.
+    start_x = start_y = 0
+    from_x = from_y = 0
+    to_x = to_y = -1
+    first_row = last_row = first_col = last_col = 0
     for side in range(2):
         column = x + side
         for lane in range(8):
             y = top + phase + phases * lane
-            at = ranges_at + side * 32 + lane
+            at = pair * 64 + side * 32 + lane
             if y >= rows or column < 0 or column >= cols or mask[y, column] == 0:
                 ranges[at] = ranges[at + 16] = np.float32(1.0)
                 ranges[at + 8] = ranges[at + 24] = np.float32(0.0)
                 continue
-            row = min(max(y + np.int64(np.rint(flow[1, y, column])), 0), rows - 1)
-            col = min(max(column + np.int64(np.rint(flow[0, y, column])), 0), cols - 1)
-            first_row = max(row - max_flow, 0) - y
-            last_row = min(row + max_flow, rows - 1) - y
-            first_col = max(col - max_flow, 0) - column
-            last_col = min(col + max_flow, cols - 1) - column
+            shift_x = np.int64(np.rint(flow[0, y, column]))
+            shift_y = np.int64(np.rint(flow[1, y, column]))
+            known = (
+                shift_x == start_x
+                and shift_y == start_y
+                and from_y <= y <= to_y
+                and from_x <= column <= to_x
+            )
+            if not known:
+                row = min(max(y + shift_y, 0), rows - 1)
+                col = min(max(column + shift_x, 0), cols - 1)
+                first_row = max(row - max_flow, 0) - y
+                last_row = min(row + max_flow, rows - 1) - y
+                first_col = max(col - max_flow, 0) - column
+                last_col = min(col + max_flow, cols - 1) - column
+                start_x, start_y = shift_x, shift_y
+                from_y, to_y = max_flow - shift_y, rows - 1 - max_flow - shift_y
+                from_x, to_x = max_flow - shift_x, cols - 1 - max_flow - shift_x
+                if not (from_y <= y <= to_y and from_x <= column <= to_x):
+                    to_y = from_y - 1
             ranges[at] = first_row
             ranges[at + 8] = last_row
             ranges[at + 16] = first_col
             ranges[at + 24] = last_col
-            known = False
+            if known:
+                continue
             for k in range(count - 1, -1, -1):
                 known |= (
-                    distinct[k, 0] == first_row
-                    and distinct[k, 1] == last_row
-                    and distinct[k, 2] == first_col
-                    and distinct[k, 3] == last_col
+                    distinct[pair, k, 0] == first_row
+                    and distinct[pair, k, 1] == last_row
+                    and distinct[pair, k, 2] == first_col
+                    and distinct[pair, k, 3] == last_col
                 )
                 if known:
                     break
             if known:
                 continue
             if count == 0:
-                bounds[0] = bounds[4] = first_row
-                bounds[1] = bounds[5] = last_row
-                bounds[2] = bounds[6] = first_col
-                bounds[3] = bounds[7] = last_col
+                bounds[pair, 0] = bounds[pair, 4] = first_row
+                bounds[pair, 1] = bounds[pair, 5] = last_row
+                bounds[pair, 2] = bounds[pair, 6] = first_col
+                bounds[pair, 3] = bounds[pair, 7] = last_col
             else:
-                bounds[0] = min(bounds[0], first_row)
-                bounds[1] = max(bounds[1], last_row)
-                bounds[2] = min(bounds[2], first_col)
-                bounds[3] = max(bounds[3], last_col)
-                bounds[4] = max(bounds[4], first_row)
-                bounds[5] = min(bounds[5], last_row)
-                bounds[6] = max(bounds[6], first_col)
-                bounds[7] = min(bounds[7], last_col)
-            distinct[count, 0] = first_row
-            distinct[count, 1] = last_row
-            distinct[count, 2] = first_col
-            distinct[count, 3] = last_col
+                bounds[pair, 0] = min(bounds[pair, 0], first_row)
+                bounds[pair, 1] = max(bounds[pair, 1], last_row)
+                bounds[pair, 2] = min(bounds[pair, 2], first_col)
+                bounds[pair, 3] = max(bounds[pair, 3], last_col)
+                bounds[pair, 4] = max(bounds[pair, 4], first_row)
+                bounds[pair, 5] = min(bounds[pair, 5], last_row)
+                bounds[pair, 6] = max(bounds[pair, 6], first_col)
+                bounds[pair, 7] = min(bounds[pair, 7], last_col)
+            distinct[pair, count, 0] = first_row
+            distinct[pair, count, 1] = last_row
+            distinct[pair, count, 2] = first_col
+            distinct[pair, count, 3] = last_col
             count += 1
     return count
 
@@ -123,18 +144,19 @@ def _allowed(cost, ranges, at, row, column):
     return select_between(load8(ranges, at + 16), column, load8(ranges, at + 24), cost, never)
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
-def _wanted_columns(distinct, count, row, base):
+@njit(forceinline=True)
+def _wanted_columns(distinct, pair, count, row, base):
     """Which columns any of some ranges has in this row: bit n stands for column `base` + n."""
     wanted = np.uint64(0)
     for k in range(count):
-        if distinct[k, 0] <= row <= distinct[k, 1]:
-            bits = (np.uint64(1) << np.uint64(distinct[k, 3] - distinct[k, 2] + 1)) - np.uint64(1)
-            wanted |= bits << np.uint64(distinct[k, 2] - base)
+        if distinct[pair, k, 0] <= row <= distinct[pair, k, 1]:
+            columns = np.uint64(distinct[pair, k, 3] - distinct[pair, k, 2] + 1)
+            bits = (np.uint64(1) << columns) - np.uint64(1)
+            wanted |= bits << np.uint64(distinct[pair, k, 2] - base)
     return wanted
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(forceinline=True)
 def _try_shifts(
     weights, weights_at, differences, column, stride, span, phase_offsets, phase, size, best,
     best_at, ranges, ranges_at, code, row, low, high, wanted, row_inside, inside_low, inside_high,
@@ -154,6 +176,8 @@ def _try_shifts(
             col += 1
             wanted >>= np.uint64(1)
             continue
+        # The last three may have been tried in part: an equal cost changes nothing.
+        col = min(col, max(low, high - 2))
         at = column + col * span
         if size == 5:
             a0, a1, a2, b0, b1, b2 = accumulate(
@@ -199,7 +223,7 @@ def _try_shifts(
 @njit(cache=True, nogil=True, error_model="numpy")
 def _search(
     a, b, width, height, left, top, bits, radius, max_flow, mask, spatial, colour, flow,
-    weights, differences, halo,
+    weights, squares, differences, halo, tile_pairs,
 ):  # fmt: skip
     rows, cols = mask.shape
     phases = 1 << bits
@@ -214,12 +238,13 @@ def _search(
             row = phase + r - radius
             phase_offsets[phase * size + r] = (row & (phases - 1)) * length + halo + (row >> bits)
 
-    pairs = _TILE_PAIRS + _MOST_PHASES
+    pairs = tile_pairs + phases
     pair_column = np.empty(pairs, np.int64)
     pair_phase = np.empty(pairs, np.int64)
     bounds = np.empty((pairs, 8), np.int64)
     ranges = np.empty(pairs * 64, np.float32)
     best = np.empty(pairs * 32, np.float32)
+    choice = np.empty(pairs, np.int64)
     wanted = np.empty(pairs, np.uint64)
     distinct = np.empty((pairs, 16, 4), np.int64)
     starts = np.empty(pairs, np.int64)
@@ -232,11 +257,11 @@ def _search(
             # Take columns until the tile is full.
             n = 0
             tile_left = x
-            while x < cols and n < _TILE_PAIRS and x - tile_left < TILE_COLUMNS:
+            while x < cols and n < tile_pairs and x - tile_left < TILE_COLUMNS:
                 for phase in range(phases):
                     count = _pair_range(
                         flow, mask, rows, cols, tile_top, x, phase, phases, max_flow, ranges,
-                        n * 64, bounds[n], distinct[n],
+                        bounds, distinct, n,
                     )  # fmt: skip
                     if count > 0:
                         starts[n] = count
@@ -244,11 +269,11 @@ def _search(
                             tile_left = x
                         pair_column[n] = x
                         pair_phase[n] = phase
+                        fill_weights(
+                            a, width, height, bits, x + left, phase, j, radius, spatial, colour,
+                            squares, weights, n * 16 * taps,
+                        )  # fmt: skip
                         for side in range(2):
-                            fill_weights(
-                                a, width, height, bits, x + side + left, phase, j, radius, spatial,
-                                colour, weights, n * 16 * taps + 8 * side,
-                            )  # fmt: skip
                             store(best, n * 32 + 16 * side, broadcast8(_FLT_MAX))
                             store(best, n * 32 + 16 * side + 8, broadcast8(np.float32(-1.0)))
                         n += 1
@@ -260,63 +285,56 @@ def _search(
             first_row = bounds[:n, 0].min()
             last_row = bounds[:n, 1].max()
             first_col = bounds[:n, 2].min()
-            shifts_a_row = bounds[:n, 3].max() - first_col + 1
+            last_col = bounds[:n, 3].max()
+            row_bits = 0
+            while last_col - first_col >= 1 << row_bits:
+                row_bits += 1
 
             for row in range(first_row, last_row + 1):
-                row_first = 1 << 30
-                row_last = -(1 << 30)
-                for i in range(n):
-                    if bounds[i, 0] <= row <= bounds[i, 1]:
-                        row_first = min(row_first, bounds[i, 2])
-                        row_last = max(row_last, bounds[i, 3])
-                for chunk in range(row_first, row_last + 1, _CHUNK):
+                for chunk in range(first_col, last_col + 1, _CHUNK):
                     # Which pairs try which of these columns, and so which differences they need.
-                    from_col = needed = chunk
-                    none_yet = True
+                    chosen = 0
+                    from_col, to_col = last_col, first_col
                     from_x = to_x = 0
                     for i in range(n):
-                        wanted[i] = 0
                         low = max(bounds[i, 2], chunk)
                         high = min(bounds[i, 3], chunk + _CHUNK - 1)
                         if row < bounds[i, 0] or row > bounds[i, 1] or low > high:
                             continue
-                        one = starts[i] == 1
                         columns = (np.uint64(1) << np.uint64(high - low + 1)) - np.uint64(1)
-                        if not one and bounds[i, 3] - bounds[i, 2] < 63:
+                        if starts[i] > 1 and bounds[i, 3] - bounds[i, 2] < 63:
                             columns &= _wanted_columns(
-                                distinct[i], starts[i], row, bounds[i, 2]
+                                distinct, i, starts[i], row, bounds[i, 2]
                             ) >> np.uint64(low - bounds[i, 2])
-                        if columns == 0:
-                            continue
-                        wanted[i] = columns
-                        last = low + (high - low) // 3 * 3 + 2 if one else high + 2
-                        if none_yet:
+                            if columns == 0:
+                                continue
+                        if chosen == 0:
                             from_x = pair_column[i]
-                            from_col = low
-                            none_yet = False
                         to_x = pair_column[i] + 1
                         from_col = min(from_col, low)
-                        needed = max(needed, last)
-                    if none_yet:
+                        to_col = max(to_col, high, low + 2)
+                        choice[chosen] = i
+                        wanted[chosen] = columns
+                        chosen += 1
+                    if chosen == 0:
                         continue
                     count = to_x - from_x + 1 + 2 * radius
                     span = count * stride
                     fill_differences(
                         a, b, width, height, bits, from_x - radius + left, count, j, halo, row,
-                        from_col, needed - from_col + 1, differences, span,
+                        from_col, to_col - from_col + 1, differences, span,
                     )  # fmt: skip
-                    for i in range(n):
-                        if wanted[i] != 0:
-                            code = (row - first_row) * shifts_a_row - first_col
-                            column = (pair_column[i] - from_x) * stride - from_col * span
-                            row_inside = bounds[i, 4] <= row <= bounds[i, 5]
-                            _try_shifts(
-                                weights, i * 16 * taps, differences, column, stride, span,
-                                phase_offsets, pair_phase[i], size, best, i * 32, ranges, i * 64,
-                                code, row, max(bounds[i, 2], chunk),
-                                min(bounds[i, 3], chunk + _CHUNK - 1), wanted[i], row_inside,
-                                bounds[i, 6], bounds[i, 7],
-                            )  # fmt: skip
+                    for k in range(chosen):
+                        i = choice[k]
+                        _try_shifts(
+                            weights, i * 16 * taps, differences,
+                            (pair_column[i] - from_x) * stride - from_col * span, stride, span,
+                            phase_offsets, pair_phase[i], size, best, i * 32, ranges, i * 64,
+                            ((row - first_row) << row_bits) - first_col, row,
+                            max(bounds[i, 2], chunk), min(bounds[i, 3], chunk + _CHUNK - 1),
+                            wanted[k], bounds[i, 4] <= row <= bounds[i, 5], bounds[i, 6],
+                            bounds[i, 7],
+                        )  # fmt: skip
 
             for i in range(n):
                 for side in range(2):
@@ -325,8 +343,8 @@ def _search(
                         y = tile_top + pair_phase[i] + phases * lane
                         if y < rows and 0 <= column < cols and mask[y, column] != 0:
                             code = np.int64(best[i * 32 + side * 16 + 8 + lane])
-                            flow[0, y, column] = code % shifts_a_row + first_col
-                            flow[1, y, column] = code // shifts_a_row + first_row
+                            flow[0, y, column] = (code & ((1 << row_bits) - 1)) + first_col
+                            flow[1, y, column] = (code >> row_bits) + first_row
 
 
 def match(
@@ -357,6 +375,7 @@ def match(
         Of the window's weights, in pixels and in grey levels.
     """
     size = 2 * radius + 1
+    tile_pairs = _TILE_PAIRS[first.phases]
     margin = halo(radius, first.phases)
     span = (TILE_COLUMNS + 2 * radius) * first.phases * (8 + 2 * margin)
     _search(
@@ -373,14 +392,9 @@ def match(
         spatial_weights(radius, sigma_distance).astype(np.float64).reshape(-1),
         colour_weights(sigma_colour),
         flow,
-        _aligned((_TILE_PAIRS + _MOST_PHASES) * 16 * size * size),
-        _aligned((_CHUNK + 2) * span),
+        aligned((tile_pairs + first.phases) * 16 * size * size),
+        np.empty(16 * size * size, np.int32),
+        aligned((_CHUNK + 3) * span),
         margin,
+        tile_pairs,
     )
-
-
-def _aligned(count: int) -> NDArray[np.float32]:
-    """Uninitialised float32, from the beginning of a cache line on."""
-    raw = np.empty(count + 16, np.float32)
-    skip = (-raw.ctypes.data % 64) // 4
-    return raw[skip : skip + count]

@@ -192,42 +192,64 @@ def select_between(
 
 
 @intrinsic
-def scaled_lookup(typingctx: Any, table: Any, index: Any, scale: Any) -> Any:
-    """``float32(scale * table[int(index)])``, the product taken in float64."""
-    if not (_is_flat(table, types.float64) and _are_vectors(index)):
+def store_integers(typingctx: Any, array: Any, index: Any, value: Any) -> Any:
+    """Write the lanes into a flat int32 array, cut off towards zero, one after the other."""
+    if not (_is_flat(array, types.int32) and _are_vectors(value)):
         return None
 
     def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-        table, index, scale = args
-        lanes = index.type.count
-        wide = ir.VectorType(_F64, lanes)
-        entries = builder.fptosi(index, _ints(lanes))
-        values = ir.Constant(wide, ir.Undefined)
-        for lane in range(lanes):
-            position = ir.Constant(_I32, lane)
-            entry = builder.sext(builder.extract_element(entries, position), ir.IntType(64))
-            pointer = _element_pointer(context, builder, sig.args[0], table, entry)
-            values = builder.insert_element(values, builder.load(pointer), position)
-        return builder.fptrunc(builder.fmul(values, _splat(builder, scale, wide)), index.type)
+        integers = builder.fptosi(args[2], _ints(args[2].type.count))
+        pointer = _element_pointer(context, builder, sig.args[0], args[0], args[1])
+        builder.store(integers, builder.bitcast(pointer, integers.type.as_pointer()), align=4)
+        return context.get_dummy_value()
 
-    return index(table, index, types.float64), codegen
-
-
-# The cubic that is closest to 2**f on [-0.5, 0.5] in relative error, over its leading coefficient:
-# with one real root it splits into (f + A) ((f + B) f + C), two multiplications and two additions.
-_EXP2_A = 2.33834627
-_EXP2_B = 2.05906058
-_EXP2_C = 7.75075798
-EXP2_FACTOR = 1.0 / 0.0551714178
-"""What `exp2_attenuation` is larger by than the power of two that it stands for."""
-EXP2_ERROR = 8e-5
-"""Largest relative error of `exp2_attenuation`, where it does not underflow."""
-_ROUNDING = 1.5 * 2.0**23
+    return types.void(array, types.intp, value), codegen
 
 
 @intrinsic
-def exp2_attenuation(typingctx: Any, exponent: Any) -> Any:
+def scaled_lookup8(typingctx: Any, table: Any, indices: Any, index: Any, scale: Any) -> Any:
+    """``float32(scale * table[indices[index + lane]])``, the product taken in float64.
+
+    The indices come from memory, since taking them out of a register one by one would cost more
+    than the look-ups do.
+    """
+    if not (_is_flat(table, types.float64) and _is_flat(indices, types.int32)):
+        return None
+
+    def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        table, indices, index, scale = args
+        wide = ir.VectorType(_F64, F32x8.lanes)
+        values = ir.Constant(wide, ir.Undefined)
+        first = _element_pointer(context, builder, sig.args[1], indices, index)
+        for lane in range(F32x8.lanes):
+            position = ir.Constant(_I32, lane)
+            entry = builder.sext(builder.load(builder.gep(first, [position])), ir.IntType(64))
+            pointer = _element_pointer(context, builder, sig.args[0], table, entry)
+            values = builder.insert_element(values, builder.load(pointer), position)
+        product = builder.fmul(values, _splat(builder, scale, wide))
+        return builder.fptrunc(product, ir.VectorType(_F32, F32x8.lanes))
+
+    return F32x8(table, indices, types.intp, types.float64), codegen
+
+
+# The cubic that is closest to 2**f on [-0.5, 0.5] in relative error, over its leading coefficient:
+# ((f + b) f + c) f + d, an addition and two fused multiply-adds.
+_EXP2_LEADING = 0.0551714178
+# What `exp2_attenuation` is given in registers: what rounds to an integer when added, then b, c, d.
+EXP2_COEFFICIENTS = (1.5 * 2.0**23, 4.39740685, 12.5655546, 18.1239560)
+EXP2_FACTOR = 1.0 / _EXP2_LEADING
+"""What `exp2_attenuation` is larger by than the power of two that it stands for."""
+EXP2_ERROR = 8e-5
+"""Largest relative error of `exp2_attenuation`, where it does not underflow."""
+
+
+@intrinsic
+def exp2_attenuation(typingctx: Any, exponent: Any, coefficients: Any) -> Any:
     """``EXP2_FACTOR * 2**-exponent`` for an exponent of 0 to 500, to `EXP2_ERROR`.
+
+    coefficients: a tuple of four registers, each filled with one of `EXP2_COEFFICIENTS`. They have
+    to come from memory: LLVM does not keep constants in registers, it would load each again for
+    every exponent.
 
     Adding 1.5 * 2**23 leaves the rounded exponent n in the low bits of the sum, ready to be moved
     to where a float32 keeps its own; the cubic takes care of n - exponent. The subtraction of
@@ -237,16 +259,15 @@ def exp2_attenuation(typingctx: Any, exponent: Any) -> Any:
     """
 
     def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-        (exponent,) = args
+        exponent, coefficients = args
+        rounding, b, c, d = cgutils.unpack_tuple(builder, coefficients)
         kind = exponent.type
         ints = _ints(kind.count)
         words = ir.VectorType(ir.IntType(16), 2 * kind.count)
-        rounding = _constant(kind, _ROUNDING)
         shifted = builder.fadd(exponent, rounding)
         fraction = builder.fsub(builder.fsub(shifted, rounding), exponent)
-        slope = builder.fadd(fraction, _constant(kind, _EXP2_B))
-        quadratic = _fma(builder, fraction, slope, _constant(kind, _EXP2_C))
-        mantissa = builder.fmul(quadratic, builder.fadd(fraction, _constant(kind, _EXP2_A)))
+        quadratic = _fma(builder, builder.fadd(fraction, b), fraction, c)
+        mantissa = _fma(builder, quadratic, fraction, d)
         drop = builder.shl(builder.bitcast(shifted, ints), _constant(ints, 23))
         difference = _call(
             builder,
@@ -257,4 +278,7 @@ def exp2_attenuation(typingctx: Any, exponent: Any) -> Any:
         )
         return builder.bitcast(difference, kind)
 
-    return (exponent(exponent), codegen) if _are_vectors(exponent) else None
+    same = isinstance(coefficients, types.UniTuple) and coefficients.dtype == exponent
+    if not (_are_vectors(exponent) and same and coefficients.count == 4):
+        return None
+    return exponent(exponent, coefficients), codegen

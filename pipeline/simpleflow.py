@@ -152,10 +152,8 @@ def simpleflow(
         float(np.float32(sigma_dist_fix)),
         upscaling=False,
     )
-    result = np.ascontiguousarray(smooth.transpose(1, 2, 0))
-    return np.asarray(cv2.GaussianBlur(result, (3, 3), _FINAL_BLUR), np.float32).reshape(
-        result.shape
-    )
+    result = cv2.GaussianBlur(cv2.merge(list(smooth)), (3, 3), _FINAL_BLUR)
+    return np.asarray(result, np.float32).reshape(*first.shape[:2], 2)
 
 
 def check_frames(first: NDArray[np.uint8], third: NDArray[np.uint8]) -> None:

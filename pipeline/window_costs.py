@@ -23,7 +23,7 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from pipeline.simd import broadcast8, fma, load8, scaled_lookup, store
+from pipeline.simd import broadcast8, fma, load8, load16, scaled_lookup8, store, store_integers
 
 TILE_COLUMNS = 32
 """What a tile is wide at most."""
@@ -46,8 +46,8 @@ class Comb(NamedTuple):
 
 
 def halo(radius: int, phases: int) -> int:
-    """What a tile needs above and below its eight rows of a phase: a multiple of 4."""
-    return 4 * max(1, -(-radius // (4 * phases)))
+    """What a tile needs above and below its eight rows of a phase; with them a multiple of 16."""
+    return 4 + 8 * -(-max(0, -(-radius // phases) - 4) // 8)
 
 
 def comb(image: NDArray[np.uint8], radius: int, phases: int) -> Comb:
@@ -67,22 +67,34 @@ def comb(image: NDArray[np.uint8], radius: int, phases: int) -> Comb:
     rows, cols = image.shape[:2]
     mirrored = cv2.copyMakeBorder(image, radius, radius, radius, radius, cv2.BORDER_REFLECT_101)
     top = 8 + halo(radius, phases)
-    height = -(-rows // (8 * phases)) * 8 + 2 * top
+    # An odd number of cache lines, so that neighbouring columns do not compete for few of them.
+    height = (-(-rows // (8 * phases)) * 8 + 2 * top + 15) // 32 * 32 + 16
     left = TILE_COLUMNS + radius + 4
     width = cols + 2 * left
-    planes = np.zeros((3, width, phases, height), np.float32)
-    _scatter(mirrored, phases * top - radius, left - radius, phases, planes)
-    return Comb(planes.reshape(-1), width, height, left, top, phases)
+    planes = aligned(3 * width * phases * height)
+    planes[:] = 0
+    layout = planes.reshape(3, width, phases, height)
+    first_row, first_column = phases * top - radius, left - radius
+    for colour, channel in enumerate(cv2.split(mirrored)):
+        columns = cv2.transpose(channel)
+        for phase in range(phases):
+            skipped = (phase - first_row) % phases
+            rows_of_phase = columns[:, skipped::phases]
+            begin = (first_row + skipped) // phases
+            layout[
+                colour,
+                first_column : first_column + len(columns),
+                phase,
+                begin : begin + rows_of_phase.shape[1],
+            ] = rows_of_phase
+    return Comb(planes, width, height, left, top, phases)
 
 
-@njit(cache=True, nogil=True)
-def _scatter(image, first_row, first_column, phases, planes):
-    rows, cols, _ = image.shape
-    for x in range(cols):
-        for y in range(rows):
-            row = y + first_row
-            for c in range(3):
-                planes[c, x + first_column, row % phases, row // phases] = image[y, x, c]
+def aligned(count: int) -> NDArray[np.float32]:
+    """Uninitialised float32, from the beginning of a cache line on."""
+    raw = np.empty(count + 16, np.float32)
+    skip = (-raw.ctypes.data % 64) // 4
+    return raw[skip : skip + count]
 
 
 @lru_cache(maxsize=4)
@@ -127,28 +139,51 @@ def accumulate(weights, weights_at, differences, column, stride, phase_offsets, 
     return a0, a1, a2, b0, b1, b2
 
 
-@njit(forceinline=True)
-def fill_weights(planes, width, height, bits, x, phase, j, radius, spatial, colour, weights, at):
-    """The window's weights of one column of eight pixels, every 16th float from `at` on."""
+@njit(cache=True, nogil=True, error_model="numpy")
+def fill_weights(
+    planes, width, height, bits, x, phase, j, radius, spatial, colour, squares, weights, at
+):
+    """The window's weights of two columns of eight pixels, tap by tap, from `at` on.
+
+    squares: int32 [2 * taps * 8] of scratch.
+    """
     phases = 1 << bits
     plane = width * phases * height
-    centre = (x * phases + phase) * height + j
-    p0 = load8(planes, centre)
-    p1 = load8(planes, centre + plane)
-    p2 = load8(planes, centre + 2 * plane)
     size = 2 * radius + 1
-    for r in range(size):
-        row = phase + r - radius
-        offset = (row & (phases - 1)) * height + j + (row >> bits)
-        for c in range(size):
-            q = (x + c - radius) * phases * height + offset
-            d0 = p0 - load8(planes, q)
-            d1 = p1 - load8(planes, q + plane)
-            d2 = p2 - load8(planes, q + 2 * plane)
-            square = d0 * d0 + d1 * d1 + d2 * d2
-            weight = scaled_lookup(colour, square, spatial[r * size + c])
-            store(weights, at, weight)
-            at += 16
+    for side in range(2):
+        centre = ((x + side) * phases + phase) * height + j
+        p0 = load8(planes, centre)
+        p1 = load8(planes, centre + plane)
+        p2 = load8(planes, centre + 2 * plane)
+        to = 8 * side
+        for r in range(size):
+            row = phase + r - radius
+            q = (x + side - radius) * phases * height
+            q += (row & (phases - 1)) * height + j + (row >> bits)
+            for _ in range(size):
+                d0 = p0 - load8(planes, q)
+                d1 = p1 - load8(planes, q + plane)
+                d2 = p2 - load8(planes, q + 2 * plane)
+                store_integers(squares, to, d0 * d0 + d1 * d1 + d2 * d2)
+                q += phases * height
+                to += 16
+    for tap in range(size * size):
+        for side in range(2):
+            place = tap * 16 + side * 8
+            weight = scaled_lookup8(colour, squares, place, spatial[tap])
+            store(weights, at + place, weight)
+
+
+@njit(forceinline=True)
+def _pixels(planes, at, plane):
+    """Three colours of sixteen pixels of a column."""
+    return load16(planes, at), load16(planes, at + plane), load16(planes, at + 2 * plane)
+
+
+@njit(forceinline=True)
+def _squared_distance(p, q):
+    d0, d1, d2 = p[0] - q[0], p[1] - q[1], p[2] - q[2]
+    return fma(d2, d2, fma(d1, d1, d0 * d0))
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
@@ -157,7 +192,8 @@ def fill_differences(
 ):
     """|first - second|^2 of a tile's columns and their halo, for some shifts of the second image.
 
-    The shifts are of `row_shift` rows and of `first_shift`, `first_shift` + 1, ... columns.
+    The shifts are of `row_shift` rows and of `first_shift`, `first_shift` + 1, ... columns; three
+    are done together, as the next column's three need only one more column of the second image.
     differences: [shift, column, phase, row // phases], flat, `span` floats a shift.
     """
     phases = 1 << bits
@@ -166,24 +202,22 @@ def fill_differences(
     length = 8 + 2 * halo
     for phase in range(phases):
         row = phase + row_shift
-        for k in range(0, length, 8):
-            first = (x * phases + phase) * height + j - halo + k
-            second = ((x + first_shift) * phases + (row & (phases - 1))) * height
-            second += j - halo + (row >> bits) + k
-            to = phase * length + k
-            for _ in range(count):
-                p0 = load8(a, first)
-                p1 = load8(a, first + plane)
-                p2 = load8(a, first + 2 * plane)
-                q = second
-                d = to
-                for _ in range(shifts):
-                    d0 = p0 - load8(b, q)
-                    d1 = p1 - load8(b, q + plane)
-                    d2 = p2 - load8(b, q + 2 * plane)
-                    store(differences, d, fma(d2, d2, fma(d1, d1, d0 * d0)))
-                    q += column_stride
-                    d += span
-                first += column_stride
-                second += column_stride
-                to += phases * length
+        for k in range(0, length, 16):
+            for shift in range(0, shifts, 3):
+                p_at = (x * phases + phase) * height + j - halo + k
+                q_at = ((x + first_shift + shift) * phases + (row & (phases - 1))) * height
+                q_at += j - halo + (row >> bits) + k
+                to = shift * span + phase * length + k
+                q0 = _pixels(b, q_at, plane)
+                q1 = _pixels(b, q_at + column_stride, plane)
+                q_at += 2 * column_stride
+                for _ in range(count):
+                    p = _pixels(a, p_at, plane)
+                    q2 = _pixels(b, q_at, plane)
+                    store(differences, to, _squared_distance(p, q0))
+                    store(differences, to + span, _squared_distance(p, q1))
+                    store(differences, to + 2 * span, _squared_distance(p, q2))
+                    q0, q1 = q1, q2
+                    p_at += column_stride
+                    q_at += column_stride
+                    to += phases * length
