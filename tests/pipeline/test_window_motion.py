@@ -41,3 +41,15 @@ def test_pixels_of_unknown_flow_do_not_count() -> None:
     motion = WindowMotion(flow)
     assert motion.score(0, 0, 10, "mean_magnitude") == pytest.approx(np.hypot(3, 3))
     assert np.isnan(motion.score(0, 0, 5, "mean_magnitude"))
+
+
+@pytest.mark.parametrize("shape", [(23, 31), (60, 80), (97, 131)])
+def test_a_score_is_the_same_wherever_the_flow_lies_in_memory(shape: tuple[int, int]) -> None:
+    flow = np.random.default_rng(0).normal(0, 5, (*shape, 2)).astype(np.float32)
+    held, scores = [], set()
+    for size in range(1, 200):
+        held.append(np.empty(16 * size, np.uint8))  # moves what is allocated next
+        motion = WindowMotion(flow.copy())
+        scores.add(motion.score(0, 0, 20, "mean_magnitude"))
+        scores.add(-motion.score(0, 0, 20, "norm_of_mean"))
+    assert len(scores) == 2
