@@ -1,11 +1,14 @@
 """Tasks run in this process, on local workers, or on a cluster that the user has started."""
 
 import os
+import platform
+import resource
 import signal
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
 from distributed import LocalCluster
 
@@ -39,6 +42,24 @@ def test_local_workers_share_the_tasks_and_hand_back_errors() -> None:
         assert os.getpid() not in {process for _, process in results.values()}
         with pytest.raises(MidframeError, match="13: unlucky"):
             list(cluster.map(square, range(20)))
+
+
+def count_page_faults(times: int) -> int:
+    """How many a process takes that needs an array of 2 MiB again and again."""
+    np.ones(2 << 20, np.uint8)
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    for _ in range(times):
+        np.ones(2 << 20, np.uint8)
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="asks for settings of glibc")
+def test_local_workers_keep_the_memory_that_the_next_task_needs() -> None:
+    with connect(workers=1) as cluster:
+        ((_, faults),) = cluster.map(count_page_faults, [20])
+    pages = (2 << 20) // resource.getpagesize()
+    assert faults < 2 * pages
 
 
 def die(number: int) -> None:
