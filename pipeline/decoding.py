@@ -99,7 +99,8 @@ class VideoLook:
     Attributes
     ----------
     frames : what each frame looks like, or why it cannot be used.
-    missing : frames that the file announces beyond these, but ends without.
+    missing : frames that the file announces beyond these, but ends without; 1 where it is cut
+        short and does not tell how many it should hold.
     fps : frames a second, if the file tells.
     """
 
@@ -132,7 +133,7 @@ def look_at_video(path: Path) -> VideoLook:
                 damaged |= frame.is_corrupt
                 if not frame.is_corrupt:
                     looks.append((frame.pts, (frame.height, frame.width, "")))
-    missing = max(announced - found, 0)
+    missing = max(announced - found, 0) if announced else int(_ends_too_early(path))
     if not damaged:
         return VideoLook([look for _, look in looks], missing, fps)
     decoded = {pts: look for pts, look in looks if pts is not None}
@@ -144,6 +145,30 @@ def look_at_video(path: Path) -> VideoLook:
         )
     reasons = _undecodable(packets, set(decoded))
     return VideoLook([reasons.get(pts) or decoded[pts] for pts in sorted(times)], missing, fps)
+
+
+def _ends_too_early(path: Path) -> bool:
+    """Whether a Matroska or WebM file is shorter than it says; those do not count their frames.
+
+    RFC 8794: an element is its identifier, the length of its content, and the content. The bits of
+    a length begin with a zero for each byte that it is longer than one; all ones stand for unknown.
+    """
+    size, position = path.stat().st_size, 0
+    with path.open("rb") as file:
+        for identifier in (b"\x1a\x45\xdf\xa3", b"\x18\x53\x80\x67"):  # EBML header, Segment
+            file.seek(position)
+            start = file.read(5)
+            if start[:4] != identifier or len(start) < 5 or start[4] == 0:
+                return False
+            more = 8 - start[4].bit_length()
+            bits = 7 * (more + 1)
+            length = int.from_bytes(start[4:] + file.read(more), "big") & ((1 << bits) - 1)
+            if length == (1 << bits) - 1:
+                return False
+            position = file.tell() + length
+            if position > size:
+                return True
+    return False
 
 
 def _undecodable(packets: list[tuple[int | None, bool]], decoded: set[int]) -> dict[int, str]:

@@ -183,26 +183,30 @@ def test_frames_after_an_undecodable_packet_are_bad_up_to_the_next_key_frame(
         np.testing.assert_array_equal(frame, wanted)
 
 
-def test_a_video_that_is_cut_short_is_used_as_far_as_it_goes(
-    bikes_clip: FrameSequence, tmp_path: Path
-) -> None:
-    whole, cut = tmp_path / "whole.mp4", tmp_path / "cut.mp4"
-    with (
-        av.open(bikes_clip.path) as source,
-        av.open(str(whole), "w", options={"movflags": "faststart"}) as copy,
-    ):
-        stream = copy.add_stream_from_template(source.streams.video[0])
-        for packet in source.demux(video=0):
+def copy_video(source: Path, to: Path, **options: str) -> None:
+    with av.open(source) as container, av.open(str(to), "w", options=options) as copy:
+        stream = copy.add_stream_from_template(container.streams.video[0])
+        for packet in container.demux(video=0):
             if packet.size:
                 packet.stream = stream
                 copy.mux(packet)
+
+
+@pytest.mark.parametrize(("suffix", "announced"), [(".mp4", 250), (".mkv", None)])
+def test_a_video_that_is_cut_short_is_used_as_far_as_it_goes(
+    bikes_clip: FrameSequence, tmp_path: Path, suffix: str, announced: int | None
+) -> None:
+    whole, cut = tmp_path / f"whole{suffix}", tmp_path / f"cut{suffix}"
+    copy_video(bikes_clip.path, whole, **({"movflags": "faststart"} if announced else {}))
+    assert not check_sequence("whole", whole).bad
     data = whole.read_bytes()
     cut.write_bytes(data[: len(data) * 6 // 10])
     whole.unlink()
-    with pytest.raises(BadFrameError, match=r"cut\.mp4: frame"):
+    with pytest.raises(BadFrameError, match=rf"cut\{suffix}: frame"):
         open_frames(tmp_path)
     sequence = check_sequence("cut", cut)
-    assert sequence.bad[-1].last == 249
+    # Matroska does not tell how many frames a video has.
+    assert sequence.bad[-1].last == (announced or sequence.frame_count + 1) - 1
     assert "cut short" in sequence.bad[-1].reason
     last = triplet_starts(sequence)[-1]
     assert 130 < last < 145
@@ -260,3 +264,12 @@ def test_parts_that_do_not_overlap_share_no_frame(
 
 def test_triplets_of_stride_3_share_no_frame() -> None:
     assert triplet_starts(FrameSequence("a", Path("a"), 11, 8, 8)) == [0, 3, 6]
+
+
+def test_a_live_video_that_does_not_tell_its_length_is_whole(
+    bikes_clip: FrameSequence, tmp_path: Path
+) -> None:
+    copy_video(bikes_clip.path, tmp_path / "live.mkv", live="1")
+    sequence = check_sequence("live", tmp_path / "live.mkv")
+    assert sequence.frame_count == 250
+    assert not sequence.bad
