@@ -82,8 +82,8 @@ class Handler(BaseHTTPRequestHandler):
         with contextlib.suppress(ConnectionError):
             if local.chunked:
                 self.wfile.write(b"%x\r\n" % len(body))
+            request.sent = last  # before the client can have it all and look
             self.wfile.write(body[:last])
-            request.sent = last
             if local.chunked and last == len(body):
                 self.wfile.write(b"\r\n0\r\n\r\n")
             if fault.stall is not None:
