@@ -4,10 +4,10 @@
 
 store: bytes a triplet of the clips scaled to 854 x 480, what DAVIS 2017 trainval would take at that
 rate, and how far the scores of windows are from those of the flow before it was stored.
-workers: the time to score the sample clips with one and with two workers, and the largest memory
-of a worker. scheduling: triplets whose flow costs nothing, in partitions as of 854 x 480 and then,
-which is the worst, of a single triplet; CPU time and memory of the process that hands them out,
-which holds the scheduler too.
+workers: the time to score the sample clips with one and with two workers, in turn, and the largest
+memory of a worker. scheduling: triplets whose flow costs nothing, in partitions as of 854 x 480 and
+then, which is the worst, of a single triplet; CPU time and memory of the process that hands them
+out, which holds the scheduler too.
 """
 
 import argparse
@@ -90,7 +90,7 @@ def largest_worker() -> Iterator[list[int]]:
     largest, done = [0], threading.Event()
 
     def watch() -> None:
-        while not done.wait(0.2):
+        while not done.wait(0.5):
             for child in psutil.Process().children():
                 with contextlib.suppress(psutil.NoSuchProcess):
                     largest[0] = max(largest[0], child.memory_info().rss)
@@ -104,21 +104,24 @@ def largest_worker() -> Iterator[list[int]]:
         thread.join()
 
 
-def bench_workers() -> None:
+def bench_workers(rounds: int = 2) -> None:
+    seconds: dict[int, list[float]] = {1: [], 2: []}
     with tempfile.TemporaryDirectory() as name:
         frames = Path(name) / "frames"
         fetch(DatasetSettings(source="sample-clips"), frames)
         print("\nscoring the sample clips, start of the workers included")
-        seconds = []
-        for workers in (1, 2):
-            start = time.perf_counter()
-            with largest_worker() as memory:
-                motion.score(frames, Path(name) / f"motion-{workers}", MotionSettings(), workers)
-            seconds.append(time.perf_counter() - start)
-            print(
-                f"{workers} workers: {seconds[-1]:.1f} s, at most {memory[0] / 1e6:.0f} MB in one "
-                f"({seconds[0] / seconds[-1]:.2f} times as fast as one)"
-            )
+        for round in range(rounds):
+            for workers in seconds:
+                out = Path(name) / f"motion-{workers}-{round}"
+                start = time.perf_counter()
+                with largest_worker() as memory:
+                    motion.score(frames, out, MotionSettings(), workers)
+                seconds[workers].append(time.perf_counter() - start)
+                print(
+                    f"{workers} workers: {seconds[workers][-1]:.1f} s, "
+                    f"at most {memory[0] / 1e6:.0f} MB in one"
+                )
+    print(f"the fastest of each: {min(seconds[1]) / min(seconds[2]):.2f} times as fast with two")
 
 
 def stand_in(partition: motion.Partition) -> None:
