@@ -62,12 +62,6 @@ def _pair_range(
     many these are: 0 where no pixel is wanted.
     """
     count = 0
-    # Most pixels start where the last one did, and so try the same shifts, unless the image's
-    # borders are near: its start, and from and to where they are not.
-    start_x = start_y = 0
-    from_x = from_y = 0
-    to_x = to_y = -1
-    first_row = last_row = first_col = last_col = 0
     for side in range(2):
         column = x + side
         for lane in range(8):
@@ -77,32 +71,17 @@ def _pair_range(
                 ranges[at] = ranges[at + 16] = np.float32(1.0)
                 ranges[at + 8] = ranges[at + 24] = np.float32(0.0)
                 continue
-            shift_x = np.int64(np.rint(flow[0, y, column]))
-            shift_y = np.int64(np.rint(flow[1, y, column]))
-            known = (
-                shift_x == start_x
-                and shift_y == start_y
-                and from_y <= y <= to_y
-                and from_x <= column <= to_x
-            )
-            if not known:
-                row = min(max(y + shift_y, 0), rows - 1)
-                col = min(max(column + shift_x, 0), cols - 1)
-                first_row = max(row - max_flow, 0) - y
-                last_row = min(row + max_flow, rows - 1) - y
-                first_col = max(col - max_flow, 0) - column
-                last_col = min(col + max_flow, cols - 1) - column
-                start_x, start_y = shift_x, shift_y
-                from_y, to_y = max_flow - shift_y, rows - 1 - max_flow - shift_y
-                from_x, to_x = max_flow - shift_x, cols - 1 - max_flow - shift_x
-                if not (from_y <= y <= to_y and from_x <= column <= to_x):
-                    to_y = from_y - 1
+            row = min(max(y + np.int64(np.rint(flow[1, y, column])), 0), rows - 1)
+            col = min(max(column + np.int64(np.rint(flow[0, y, column])), 0), cols - 1)
+            first_row = max(row - max_flow, 0) - y
+            last_row = min(row + max_flow, rows - 1) - y
+            first_col = max(col - max_flow, 0) - column
+            last_col = min(col + max_flow, cols - 1) - column
             ranges[at] = first_row
             ranges[at + 8] = last_row
             ranges[at + 16] = first_col
             ranges[at + 24] = last_col
-            if known:
-                continue
+            known = False
             for k in range(count - 1, -1, -1):
                 known |= (
                     distinct[pair, k, 0] == first_row
