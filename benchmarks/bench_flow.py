@@ -35,10 +35,10 @@ from numba import njit
 from numpy.typing import NDArray
 from scipy.stats import spearmanr
 
-from pipeline import simpleflow as simpleflow_module
-from pipeline.optical_flow import compute_flow
+from pipeline.flow import simpleflow as simpleflow_module
+from pipeline.flow.optical_flow import compute_flow
+from pipeline.selection.window_motion import WindowMotion
 from pipeline.simd import broadcast8_from, broadcast16_from, fma, store
-from pipeline.window_motion import WindowMotion
 
 CLIPS = ("bikes", "bigbuckbunny", "carphone_pristine")
 SIZES = ((640, 360), (854, 480), (150, 150))

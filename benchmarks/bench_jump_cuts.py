@@ -25,8 +25,8 @@ from numpy.typing import NDArray
 from scenedetect import FrameTimecode
 from scenedetect.detectors import ContentDetector, HistogramDetector
 
-from pipeline.frames import open_frames
-from pipeline.jump_cuts import DEFAULT_THRESHOLD, neighbour_distances
+from pipeline.frames.sequences import open_frames
+from pipeline.selection.jump_cuts import DEFAULT_THRESHOLD, neighbour_distances
 
 SIZE = (320, 180)  # pixels
 FPS = 25.0

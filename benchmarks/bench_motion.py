@@ -28,12 +28,13 @@ import pandas as pd
 import psutil
 from bench_flow import CLIPS, read_pairs, resized
 
-from pipeline import motion, motion_store
-from pipeline.datasets import fetch
-from pipeline.frames import FrameSequence, triplet_starts
-from pipeline.optical_flow import compute_flow
+from pipeline.flow.optical_flow import compute_flow
+from pipeline.frames.sequences import FrameSequence, triplet_starts
+from pipeline.selection import motion
+from pipeline.selection.window_motion import Statistic, WindowMotion
 from pipeline.settings import DatasetSettings, MotionSettings
-from pipeline.window_motion import Statistic, WindowMotion
+from pipeline.sources.datasets import fetch
+from pipeline.store import motion_store
 
 SIZE = (854, 480)
 PATCH = 150

@@ -25,9 +25,9 @@ import torch
 from torch.nn import functional
 from torch.profiler import ProfilerActivity, profile
 
-from model.checkpoints import save_network
-from model.interpolation import load_predictor
-from model.network import SepConv
+from model.network.architecture import SepConv
+from model.network.checkpoints import save_network
+from model.video.interpolation import load_predictor
 
 OPERATOR = "midframe"  # in the names of all that runs on its behalf
 

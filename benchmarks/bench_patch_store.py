@@ -3,10 +3,10 @@
     python benchmarks/bench_patch_store.py [--samples N] [--folder DIR]
 
 The triplets are 150 x 150 windows at random places of two clips of natural video. Every store is
-written and read with the project's own code (`pipeline.patch_store`), a shard and a batch of 16 at
-a time, and every sample that is read is the one that was written. Rates are samples a second in
-random order, the best of three passes, the files being in the page cache; writing is MB a second of
-raw pixels. Beside the store: a NumPy memory map of the raw pixels (the limit), LMDB, WebDataset
+written and read with the project's own code (`pipeline.store.patch_store`), a shard and a batch of
+16 at a time, and every sample that is read is the one that was written. Rates are samples a second
+in random order, the best of three passes, the files being in the page cache; writing is MB a second
+of raw pixels. Beside the store: a NumPy memory map of the raw pixels (the limit), LMDB, WebDataset
 (which is read from its beginning to its end), and the same store read with zarr-python.
 """
 
@@ -25,12 +25,12 @@ import webdataset
 import zarr
 from numpy.typing import NDArray
 
-from model.patches import Augmentation, ReadAhead, batches
-from pipeline import patch_store
-from pipeline.frames import open_frames
-from pipeline.patch_store import PatchStore
+from model.training.patches import Augmentation, ReadAhead, batches
+from pipeline.frames.sequences import open_frames
 from pipeline.provenance import write_manifest
 from pipeline.settings import PatchSettings
+from pipeline.store import patch_store
+from pipeline.store.patch_store import PatchStore
 
 Triplets = NDArray[np.uint8]
 CLIPS = ("bikes", "bigbuckbunny")

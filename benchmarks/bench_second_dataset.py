@@ -19,7 +19,7 @@ from typing import Any
 
 import yaml
 
-from pipeline.patch_store import PatchStore
+from pipeline.store.patch_store import PatchStore
 
 ROOT = Path(__file__).parents[1]
 FIRST = {"datasets": ["clips"], "sequences": ["b*"], "motion_scale": 5.0}

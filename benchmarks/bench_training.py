@@ -26,16 +26,16 @@ import torch
 from bench_sepconv import row_loop
 from torch import Tensor
 
-import model.network
-import model.stage
-from model.losses import l1
-from model.network import SepConv
+import model.network.architecture
+import model.training.stage
+from model.network.architecture import SepConv
+from model.network.losses import l1
 from model.settings import TrainingSettings
-from model.training import train
-from model.training_log import ProgressLine
-from model.validation import to_frames
-from pipeline import patch_store
+from model.training.train import train
+from model.training.training_log import ProgressLine
+from model.training.validation import to_frames
 from pipeline.provenance import publish, write_manifest
+from pipeline.store import patch_store
 
 CROP, PATCH = 128, 150
 OURS = "this package"
@@ -83,10 +83,10 @@ def bench_steps(triplets: np.ndarray, steps: int) -> None:
         l1(network(first, third), middle).backward()
 
     def with_row_loop() -> None:
-        ours = model.network.separable_convolution
-        model.network.separable_convolution = row_loop
+        ours = model.network.architecture.separable_convolution
+        model.network.architecture.separable_convolution = row_loop
         whole()
-        model.network.separable_convolution = ours
+        model.network.architecture.separable_convolution = ours
 
     def convolutions() -> None:
         torch.autograd.backward(network._kernels(first, third), slopes)
@@ -141,7 +141,7 @@ def bench_waiting(triplets: np.ndarray, batch: int) -> None:
             told.update(samples=self._samples, waited=waited)
             told["seconds"] = time.monotonic() - self._start
 
-    model.stage.ProgressLine = Line  # type: ignore[misc]
+    model.training.stage.ProgressLine = Line  # type: ignore[misc]
     settings = TrainingSettings(epochs=1, batch_size=batch, crop=CROP)
     with tempfile.TemporaryDirectory() as folder, redirect_stderr(StringIO()):
         stores = [

@@ -23,7 +23,7 @@ from pathlib import Path
 import numpy as np
 import psutil
 
-from pipeline.patch_store import PatchStore
+from pipeline.store.patch_store import PatchStore
 
 CLIPS = {"bikes": 248, "bigbuckbunny": 130}  # triplets at stride 1
 COPIES = 2

@@ -56,13 +56,13 @@ def _train_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _train(arguments: argparse.Namespace) -> None:
-    from model.launch import is_launched, launch
+    from model.training.launch import is_launched, launch
 
     if arguments.processes > 1 and not is_launched():
         launch(arguments.processes, sys.argv[1:])
         return
     from model.settings import TrainingSettings
-    from model.training import train
+    from model.training.train import train
     from pipeline.settings import load
 
     train(
@@ -109,7 +109,7 @@ def _evaluate_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _evaluate(arguments: argparse.Namespace) -> None:
-    from model.evaluation import evaluate
+    from model.evaluation.evaluate import evaluate
     from model.settings import EvaluationSettings
     from pipeline.settings import load
 
@@ -142,8 +142,8 @@ def _tables_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _tables(arguments: argparse.Namespace) -> None:
+    from model.reporting.tables import leave_out, make_table
     from model.settings import TableSettings
-    from model.tables import leave_out, make_table
     from pipeline.errors import MidframeError
     from pipeline.settings import load
 
@@ -170,7 +170,7 @@ def _figures_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _figures(arguments: argparse.Namespace) -> None:
-    from model.figures import make_figures
+    from model.reporting.figures import make_figures
     from model.settings import FigureSettings
     from pipeline.settings import load
 
@@ -210,7 +210,7 @@ def _report_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _report(arguments: argparse.Namespace) -> None:
-    from model.report import Parts, write_report
+    from model.reporting.report import Parts, write_report
 
     parts = Parts(
         inspections=arguments.inspection,
@@ -249,9 +249,9 @@ def _interpolate_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _interpolate(arguments: argparse.Namespace) -> None:
-    from model.interpolation import interpolate_images, load_predictor
     from model.settings import VideoSettings
-    from model.video import check_paths, interpolate_video
+    from model.video.interpolation import interpolate_images, load_predictor
+    from model.video.smoothing import check_paths, interpolate_video
     from pipeline.errors import MidframeError
     from pipeline.settings import load
 
@@ -284,7 +284,7 @@ def _import_weights_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _import_weights(arguments: argparse.Namespace) -> None:
-    from model.checkpoints import import_weights
+    from model.network.checkpoints import import_weights
 
     publication = import_weights(arguments.file, arguments.out)
     notice(
@@ -301,7 +301,7 @@ def _fetch_vgg_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _fetch_vgg(arguments: argparse.Namespace) -> None:
-    from model.vgg import fetch_vgg
+    from model.network.vgg import fetch_vgg
 
     fetch_vgg(arguments.out)
 

@@ -158,8 +158,8 @@ class EvaluationSettings(Settings):
     stride: int = Field(3, ge=1)
     """Frames between the first frames of neighbouring triplets."""
     count: int | None = Field(None, ge=1)
-    """Take this many triplets only, drawn by the seed (`pipeline.sampling.draw_triplets`); null:
-    all."""
+    """Take this many triplets only, drawn by the seed
+    (`pipeline.selection.sampling.draw_triplets`); null: all."""
     seed: int = Field(42, ge=0)
     """Seed of that draw."""
     triplets: list[str] | None = None

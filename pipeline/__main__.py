@@ -18,7 +18,7 @@ FRAMES = "dataset directory, or any folder of videos and folders of images"
 
 
 def _fetch(arguments: argparse.Namespace) -> None:
-    from pipeline.datasets import fetch
+    from pipeline.sources.datasets import fetch
 
     given = {} if arguments.dataset is None else {"source": arguments.dataset}
     if arguments.path is not None:
@@ -27,7 +27,7 @@ def _fetch(arguments: argparse.Namespace) -> None:
 
 
 def _score(arguments: argparse.Namespace) -> None:
-    from pipeline.motion import score
+    from pipeline.selection.motion import score
 
     score(
         arguments.frames,
@@ -39,7 +39,7 @@ def _score(arguments: argparse.Namespace) -> None:
 
 
 def _cuts(arguments: argparse.Namespace) -> None:
-    from pipeline.cuts import measure
+    from pipeline.selection.cuts import measure
 
     measure(
         arguments.frames,
@@ -51,8 +51,8 @@ def _cuts(arguments: argparse.Namespace) -> None:
 
 
 def _sample(arguments: argparse.Namespace) -> None:
-    from pipeline.patches import sample
-    from pipeline.selection import Source
+    from pipeline.selection.patches import sample
+    from pipeline.selection.triplets import Source
 
     if not len(arguments.frames) == len(arguments.motion) == len(arguments.cuts):
         raise MidframeError("sample: give as many --motion and --cuts directories as FRAMES")
@@ -70,8 +70,8 @@ def _sample(arguments: argparse.Namespace) -> None:
 
 
 def _verify(arguments: argparse.Namespace) -> None:
-    from pipeline import motion_store, patch_store
     from pipeline.provenance import manifest_kind
+    from pipeline.store import motion_store, patch_store
 
     verify = {motion_store.KIND: motion_store.verify, patch_store.KIND: patch_store.verify}
     damage = verify[manifest_kind(arguments.directory, list(verify))](arguments.directory)
@@ -81,13 +81,13 @@ def _verify(arguments: argparse.Namespace) -> None:
 
 
 def _inspect(arguments: argparse.Namespace) -> None:
-    from pipeline.inspection import inspect
+    from pipeline.look.inspection import inspect
 
     inspect(arguments.directory, arguments.out)
 
 
 def _export(arguments: argparse.Namespace) -> None:
-    from pipeline.export import export
+    from pipeline.store.export import export
 
     export(
         arguments.directories,

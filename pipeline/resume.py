@@ -16,8 +16,9 @@ from pipeline.provenance import check_replaceable, digest, file_digest, package_
 
 
 def code_digest(folder: Path = Path(__file__).parent) -> str:
-    """Digest of a package's source files; this one's, if left out."""
-    return digest({file.name: file_digest(file) for file in sorted(folder.glob("*.py"))})
+    """Digest of a package's source files, those of its rooms too; this one's, if left out."""
+    files = sorted(folder.rglob("*.py"))
+    return digest({file.relative_to(folder).as_posix(): file_digest(file) for file in files})
 
 
 @contextlib.contextmanager

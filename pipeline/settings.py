@@ -152,7 +152,7 @@ class MotionSettings(Settings):
     stride: int = Field(3, ge=1)
     """Frames between the first frames of neighbouring triplets; 3: no frame in two triplets."""
     method: Literal["simpleflow", "simpleflow-opencv", "dis", "farneback"] = "simpleflow"
-    """Method of the flow (see `pipeline.optical_flow`); they rank windows differently."""
+    """Method of the flow (see `pipeline.flow.optical_flow`); they rank windows differently."""
     layers: int = Field(3, ge=1, le=10)
     """SimpleFlow: levels of the image pyramid."""
     averaging_block_size: int = Field(2, ge=1)

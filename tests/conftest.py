@@ -9,13 +9,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pipeline.cuts import measure
-from pipeline.datasets import fetch
-from pipeline.frames import Frame, FrameSequence, open_frames
-from pipeline.motion import score
-from pipeline.patches import sample
-from pipeline.selection import Source
+from pipeline.frames.sequences import Frame, FrameSequence, open_frames
+from pipeline.selection.cuts import measure
+from pipeline.selection.motion import score
+from pipeline.selection.patches import sample
+from pipeline.selection.triplets import Source
 from pipeline.settings import CutSettings, DatasetSettings, MotionSettings, PatchSettings
+from pipeline.sources.datasets import fetch
 
 CUTS_OF_BIKES = [29, 75, 136, 186, 241]
 

@@ -24,14 +24,14 @@ MODEL_MAY_USE = {
     "settings",
 }
 PURE = {
-    "pipeline/jump_cuts.py",
-    "pipeline/optical_flow.py",
-    "pipeline/sampling.py",
-    "pipeline/simpleflow.py",
-    "pipeline/window_motion.py",
-    "model/losses.py",
-    "model/metrics.py",
-    "model/network.py",
+    "pipeline/selection/jump_cuts.py",
+    "pipeline/flow/optical_flow.py",
+    "pipeline/selection/sampling.py",
+    "pipeline/flow/simpleflow.py",
+    "pipeline/selection/window_motion.py",
+    "model/network/losses.py",
+    "model/evaluation/metrics.py",
+    "model/network/architecture.py",
 }
 
 

@@ -12,10 +12,10 @@ from pathlib import Path
 import av
 import pytest
 
-from model.checkpoints import save_network
-from model.network import SepConv
+from model.network.architecture import SepConv
+from model.network.checkpoints import save_network
 from model.settings import NetworkSettings
-from pipeline.frames import FrameSequence
+from pipeline.frames.sequences import FrameSequence
 
 ROOT = Path(__file__).parents[1]
 SCHEDULER = "tcp://127.0.0.1:8786"

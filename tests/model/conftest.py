@@ -12,8 +12,8 @@ import pandas as pd
 import pytest
 from numpy.typing import NDArray
 
-from pipeline import patch_store
 from pipeline.provenance import publish, write_manifest
+from pipeline.store import patch_store
 
 PatchWriter = Callable[..., Path]
 

@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from model.__main__ import _parser
-from model.checkpoints import save_network
-from model.network import SepConv
+from model.network.architecture import SepConv
+from model.network.checkpoints import save_network
 from model.settings import NetworkSettings
 from pipeline.command_line import run
 

@@ -10,11 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from model.checkpoints import read_description
-from model.loss_curve import TRAINING_FORMAT_VERSION
+from model.network.checkpoints import read_description
+from model.reporting.loss_curve import TRAINING_FORMAT_VERSION
 from pipeline.provenance import read_manifest
 from tests.conftest import directory_bytes
-from tests.model.test_vgg import made_up_state, save
+from tests.model.network.test_vgg import made_up_state, save
 from tests.workflow.conftest import ROOT, Experiment
 from tests.workflow.test_configuration import read
 

@@ -42,15 +42,15 @@ rule score:
     params:
         settings=as_json(EXPERIMENT.motion),
         code=source_digest(
-            "pipeline/motion.py",
-            "pipeline/motion_store.py",
-            "pipeline/frames.py",
-            "pipeline/decoding.py",
-            "pipeline/optical_flow.py",
-            "pipeline/simpleflow.py",
-            "pipeline/block_matching.py",
-            "pipeline/window_costs.py",
-            "pipeline/bilateral_filter.py",
+            "pipeline/selection/motion.py",
+            "pipeline/store/motion_store.py",
+            "pipeline/frames/sequences.py",
+            "pipeline/frames/decoding.py",
+            "pipeline/flow/optical_flow.py",
+            "pipeline/flow/simpleflow.py",
+            "pipeline/flow/block_matching.py",
+            "pipeline/flow/window_costs.py",
+            "pipeline/flow/bilateral_filter.py",
             "pipeline/simd.py",
         ),
     shell:
@@ -73,10 +73,10 @@ rule cuts:
     params:
         settings=as_json(EXPERIMENT.cuts),
         code=source_digest(
-            "pipeline/cuts.py",
-            "pipeline/jump_cuts.py",
-            "pipeline/frames.py",
-            "pipeline/decoding.py",
+            "pipeline/selection/cuts.py",
+            "pipeline/selection/jump_cuts.py",
+            "pipeline/frames/sequences.py",
+            "pipeline/frames/decoding.py",
         ),
     shell:
         "python -m pipeline cuts {input.frames} --out {output} --workers {threads}"
@@ -102,14 +102,14 @@ rule sample:
         settings=lambda wildcards: as_json(EXPERIMENT.patches[wildcards.patches]),
         apart=lambda wildcards, input: option("apart-from", input.apart),
         code=source_digest(
-            "pipeline/patches.py",
-            "pipeline/selection.py",
-            "pipeline/candidates.py",
-            "pipeline/sampling.py",
-            "pipeline/patch_store.py",
-            "pipeline/window_motion.py",
-            "pipeline/frames.py",
-            "pipeline/decoding.py",
+            "pipeline/selection/patches.py",
+            "pipeline/selection/triplets.py",
+            "pipeline/selection/candidates.py",
+            "pipeline/selection/sampling.py",
+            "pipeline/store/patch_store.py",
+            "pipeline/selection/window_motion.py",
+            "pipeline/frames/sequences.py",
+            "pipeline/frames/decoding.py",
         ),
     shell:
         "python -m pipeline sample {input.frames} --motion {input.motion} --cuts {input.cuts}"

@@ -29,13 +29,13 @@ rule evaluate_model:
         ),
         model=lambda wildcards: model_argument(wildcards.model),
         code=source_digest(
-            "model/evaluation.py",
-            "model/triplets.py",
-            "model/benchmarks.py",
-            "model/interpolation.py",
-            "model/tiling.py",
-            "model/metrics.py",
-            "model/network.py",
+            "model/evaluation/evaluate.py",
+            "model/evaluation/triplets.py",
+            "model/evaluation/benchmarks.py",
+            "model/video/interpolation.py",
+            "model/network/tiling.py",
+            "model/evaluation/metrics.py",
+            "model/network/architecture.py",
         ),
     shell:
         "python -m model evaluate {input.frames} --model {params.model:q}"
@@ -65,11 +65,11 @@ rule tabulate:
         left_out=table_left_out,
         out=lambda wildcards: TABLE.format(table=wildcards.table),
         code=source_digest(
-            "model/tables.py",
-            "model/comparison.py",
-            "model/bootstrap.py",
-            "model/published.py",
-            "model/metrics.py",
+            "model/reporting/tables.py",
+            "model/reporting/comparison.py",
+            "model/evaluation/bootstrap.py",
+            "model/reporting/published.py",
+            "model/evaluation/metrics.py",
         ),
     shell:
         "python -m model tables {input.evaluations} {params.left_out} --out {params.out:q}"
@@ -106,7 +106,9 @@ rule draw:
         training=lambda wildcards, input: option("training", input.stages),
         evaluation=lambda wildcards, input: option("evaluation", input.evaluations),
         resolutions=lambda wildcards, input: option("resolutions", input.resolutions),
-        code=source_digest("model/figures.py", "model/loss_curve.py"),
+        code=source_digest(
+            "model/reporting/figures.py", "model/reporting/loss_curve.py"
+        ),
     shell:
         "python -m model figures {params.training} {params.evaluation} {params.resolutions}"
         " --out {output} --settings {params.settings:q} 2>&1 | tee {log}"
@@ -142,12 +144,12 @@ rule double_frame_rate:
         model=lambda wildcards: model_argument(EXPERIMENT.videos[wildcards.video].model),
         times=lambda wildcards: EXPERIMENT.videos[wildcards.video].times,
         code=source_digest(
-            "model/video.py",
-            "model/video_file.py",
-            "model/video_writer.py",
-            "model/interpolation.py",
-            "model/tiling.py",
-            "model/network.py",
+            "model/video/smoothing.py",
+            "model/video/files.py",
+            "model/video/writer.py",
+            "model/video/interpolation.py",
+            "model/network/tiling.py",
+            "model/network/architecture.py",
         ),
     shell:
         "python -m model interpolate {input.frames}/{params.file:q} {output}"

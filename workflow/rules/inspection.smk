@@ -31,6 +31,8 @@ rule inspect_patches:
         "../../envs/data.yaml"
     params:
         out=lambda wildcards: INSPECTION.format(patches=wildcards.patches),
-        code=source_digest("pipeline/inspection.py", "pipeline/inspection.html"),
+        code=source_digest(
+            "pipeline/look/inspection.py", "pipeline/look/inspection.html"
+        ),
     shell:
         "python -m pipeline inspect {input.patches} --out {params.out:q} 2>&1 | tee {log}"

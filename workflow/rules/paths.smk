@@ -4,9 +4,9 @@ import json
 import shlex
 from pathlib import Path
 
-from model.benchmarks import absence
+from model.evaluation.benchmarks import absence
 from pipeline.errors import MidframeError
-from pipeline.frames import find_sequences
+from pipeline.frames.sequences import find_sequences
 from pipeline.provenance import digest, file_digest
 from pipeline.settings import validate
 from snakemake.exceptions import WorkflowError

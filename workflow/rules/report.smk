@@ -36,7 +36,7 @@ rule report_page:
             "left-out",
             [shlex.quote(f"{name}: {why}") for name, why in LEFT_OUT.items()],
         ),
-        code=source_digest("model/report.py", "model/report.html"),
+        code=source_digest("model/reporting/report.py", "model/reporting/report.html"),
     shell:
         "python -m model report --out {output} --title {params.title:q} {params.inspection}"
         " {params.training} {params.evaluation} {params.tables} {params.figures} {params.videos}"

@@ -55,16 +55,16 @@ rule train_stage:
             f"--frames {input.frames}" if input.frames else ""
         ),
         code=source_digest(
-            "model/training.py",
-            "model/stage.py",
-            "model/validation.py",
-            "model/network.py",
+            "model/training/train.py",
+            "model/training/stage.py",
+            "model/training/validation.py",
+            "model/network/architecture.py",
             "model/sepconv/kernels.py",
-            "model/losses.py",
-            "model/vgg.py",
-            "model/patches.py",
-            "model/checkpoints.py",
-            "model/visual_tests.py",
+            "model/network/losses.py",
+            "model/network/vgg.py",
+            "model/training/patches.py",
+            "model/network/checkpoints.py",
+            "model/training/visual_tests.py",
         ),
     shell:
         "python -m model train {input.patches} --validation {input.validation} --out {output}"

@@ -1,0 +1,7 @@
+"""The network: its architecture, weights on disk, losses, and frames larger than memory.
+
+Start reading at `model.network.architecture.SepConv`. May import `model.sepconv`, settings and
+what the pipeline shares.
+"""
+
+from model.network.architecture import SepConv as SepConv

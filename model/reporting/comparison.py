@@ -1,0 +1,105 @@
+"""Several models on the same images: their means, and how far they differ image by image."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from model.evaluation.bootstrap import Estimate, mean_interval, paired_interval
+from model.evaluation.evaluate import Evaluation
+from model.reporting.published import TABLES, PublishedScore
+from model.settings import TableSettings
+
+METRICS = ("psnr", "ssim")
+SAME = "cannot be told apart"
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One model under one protocol and metric, over one choice of images.
+
+    Attributes
+    ----------
+    label, protocol, metric : what was measured.
+    cuts : whether triplets that hold a jump cut count.
+    score : mean over the images.
+    to_baseline, to_best : mean of the differences image by image, to the baseline and to the row
+        with the highest mean; ``None`` for that row itself.
+    published : the paper's number, where it reports one for this row under this protocol.
+    """
+
+    label: str
+    protocol: str
+    metric: str
+    cuts: bool
+    score: Estimate
+    to_baseline: Estimate | None
+    to_best: Estimate | None
+    published: float | None
+
+
+def compare(
+    evaluations: Mapping[str, Evaluation],
+    published: Mapping[str, PublishedScore],
+    settings: TableSettings,
+) -> list[Cell]:
+    """All numbers of a table: for each choice of images, protocol, metric and model, in order."""
+    scores = {label: evaluation.scores for label, evaluation in evaluations.items()}
+    any_scores = next(iter(scores.values()))
+    # Without flagged triplets both choices are the same images.
+    choices = [False, True] if any_scores["cut"].any() else [False]
+    cells = []
+    for cuts in choices:
+        kept = np.ones(len(any_scores), bool) if cuts else any_scores["cut"].to_numpy() == 0
+        for protocol in settings.protocols:
+            for metric in METRICS:
+                values = {
+                    label: table[f"{protocol}_{metric}"].to_numpy()[kept]
+                    for label, table in scores.items()
+                }
+                cells += _column(values, protocol, metric, cuts, published, settings)
+    return cells
+
+
+def _column(
+    values: Mapping[str, NDArray[np.float64]],
+    protocol: str,
+    metric: str,
+    cuts: bool,
+    published: Mapping[str, PublishedScore],
+    settings: TableSettings,
+) -> list[Cell]:
+    draws = (settings.resamples, settings.seed)
+    scores = {label: mean_interval(column, *draws) for label, column in values.items()}
+    means = {label: score.mean for label, score in scores.items() if score.count}
+    best = max(means, key=lambda label: means[label]) if means else settings.baseline
+    table = TABLES[settings.published] if settings.published else None
+    return [
+        Cell(
+            label,
+            protocol,
+            metric,
+            cuts,
+            scores[label],
+            None
+            if label == settings.baseline
+            else paired_interval(column, values[settings.baseline], *draws),
+            None if label == best else paired_interval(column, values[best], *draws),
+            getattr(published[label], metric)
+            if table and protocol == table.protocol and label in published
+            else None,
+        )
+        for label, column in values.items()
+    ]
+
+
+def verdict(difference: Estimate | None) -> str:
+    """What a paired difference says: better, worse, or that the two cannot be told apart."""
+    if difference is None or not difference.count:
+        return "–"
+    if difference.low > 0:
+        return "better"
+    if difference.high < 0:
+        return "worse"
+    return SAME

@@ -1,0 +1,173 @@
+"""State of an unfinished training: kept in a directory of its own until the stage is published.
+
+The directory's name holds the digest of the stage's settings and inputs, so a state is never
+taken up by another experiment. What it holds is written whole or not at all.
+"""
+
+import fcntl
+import glob
+import io
+import os
+import pickle
+import re
+import shutil
+import signal
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
+from typing import Any, TextIO
+
+import torch
+
+from model.network.checkpoints import write_atomically
+from pipeline.errors import MidframeError
+from pipeline.progress import notice
+from pipeline.provenance import digest
+
+FORMAT_VERSION = 1
+KEPT_STATES = 2
+STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
+
+
+class Progress:
+    """The directory that holds a stage's state and unpublished results.
+
+    Parameters
+    ----------
+    out : the directory that the stage will publish; the progress lies beside it.
+    identity : settings and digests of the inputs, JSON values.
+    writes : whether this process writes (one of them does); only a writer locks the directory.
+
+    Raises
+    ------
+    MidframeError
+        if the directory cannot be made, or another process is training the same stage.
+    """
+
+    def __init__(self, out: Path, identity: Mapping[str, Any], writes: bool = True) -> None:
+        self._name = out.name
+        key = digest({"format_version": FORMAT_VERSION, **identity})[:16]
+        self.directory = out.with_name(f".{out.name}.progress-{key}")
+        self._lock: TextIO | None = None
+        if writes:
+            try:
+                self.directory.mkdir(parents=True, exist_ok=True)
+                self._lock = (self.directory / "lock").open("w")
+            except OSError as error:
+                raise MidframeError(
+                    f"{out}: cannot write here ({error.strerror}); choose another output folder"
+                ) from None
+            try:
+                fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError:
+                self._lock.close()
+                raise MidframeError(
+                    f"{out}: another process is training this stage ({self.directory})"
+                ) from None
+
+    def __enter__(self) -> "Progress":
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        if self._lock is not None:
+            self._lock.close()
+
+    def results(self, name: str) -> Path:
+        """A folder for results that will be published under ``name``."""
+        folder = self.directory / "results" / name
+        folder.mkdir(parents=True, exist_ok=True)
+        return folder
+
+    def publish(self, partial: Path) -> None:
+        """Put the results into ``partial``, leaving them here too, should that be interrupted."""
+        shutil.copytree(
+            self.directory / "results",
+            partial,
+            dirs_exist_ok=True,
+            copy_function=_link_or_copy,
+            ignore=shutil.ignore_patterns(".*"),  # what a killed run had half written
+        )
+
+    def remove(self) -> None:
+        """Delete the directory, once the stage is published, and those of other settings.
+
+        A directory that another process is still training in stays.
+        """
+        shutil.rmtree(self.directory)
+        for other in self.directory.parent.glob(f".{glob.escape(self._name)}.progress-*"):
+            with (other / "lock").open("w") as lock:
+                try:
+                    fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                except OSError:
+                    continue
+                shutil.rmtree(other)
+
+    def save(self, step: int, state: Mapping[str, Any]) -> None:
+        """Keep ``state``, and of the older states only the newest.
+
+        Parameters
+        ----------
+        step : of the whole stage; names the state.
+        state : tensors, numbers, strings, and lists and dicts of them.
+        """
+        buffer = io.BytesIO()
+        torch.save(dict(state), buffer)
+        write_atomically(self.directory / f"state-{step:09d}.pt", buffer.getvalue())
+        for old in self._states()[KEPT_STATES:]:
+            old.unlink()
+
+    def load(self) -> dict[str, Any] | None:
+        """The newest state that can be read, on the CPU; ``None`` if there is none."""
+        for path in self._states():
+            try:
+                state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+            except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError) as error:
+                notice(f"{path}: damaged ({type(error).__name__}), so the state before is used")
+                continue
+            return state
+        return None
+
+    def _states(self) -> list[Path]:
+        """Files of the states, newest first."""
+        if not self.directory.is_dir():
+            return []
+        files = [f for f in self.directory.iterdir() if re.fullmatch(r"state-\d{9}\.pt", f.name)]
+        return sorted(files, reverse=True)
+
+
+def _link_or_copy(source: str, target: str) -> None:
+    try:
+        os.link(source, target)
+    except OSError:  # a file system without hard links
+        shutil.copy2(source, target)
+
+
+class StopRequest:
+    """Whether the process has been asked to stop (SIGTERM, Ctrl-C)."""
+
+    def __init__(self) -> None:
+        self.signal: signal.Signals | None = None
+
+
+@contextmanager
+def stop_request() -> Iterator[StopRequest]:
+    """Note the first request to stop instead of dying of it; a second one kills as usual.
+
+    Preempted SLURM jobs, `torchrun` and Snakemake send SIGTERM, a terminal SIGINT.
+    """
+    request = StopRequest()
+
+    def note(number: int, frame: FrameType | None) -> None:
+        request.signal = signal.Signals(number)
+        restore()
+
+    def restore() -> None:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+    before = {number: signal.signal(number, note) for number in STOP_SIGNALS}
+    try:
+        yield request
+    finally:
+        restore()

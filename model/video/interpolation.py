@@ -1,0 +1,214 @@
+"""The frame in the middle of two frames, by a network or by linear interpolation.
+
+Both are a `Predictor`: a function of two frames. What evaluates or writes videos knows no more of
+a model than that.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, UnidentifiedImageError
+
+from model.evaluation.metrics import quantise
+from pipeline.errors import MidframeError
+from pipeline.frames.decoding import IMAGE_MODES
+from pipeline.frames.sequences import Frame
+
+if TYPE_CHECKING:
+    from model.network.architecture import SepConv
+
+FloatFrame = NDArray[np.float32]
+Predictor = Callable[[Frame, Frame], FloatFrame]
+
+LINEAR = "linear"
+WRITTEN_IMAGES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp"})
+
+# Larger frames are cut into tiles of at most so many pixels. A network of full width takes 1.5 to
+# 1.7 kB a pixel on a CPU (measured at 640x384 and 1280x768), so some 4 GB for the largest tile.
+TILE_PIXELS = 2048 * 1280
+
+
+def linear(first: Frame, third: Frame) -> FloatFrame:
+    """Mean of two uint8 frames ``[H, W, 3]``, as float32 in 0..1; not rounded to 8 bits."""
+    total = first.astype(np.float32) + third.astype(np.float32)
+    return total / np.float32(510)
+
+
+def predict(
+    network: SepConv, first: Frame, third: Frame, tile_pixels: int = TILE_PIXELS
+) -> FloatFrame:
+    """Let a network predict the frame between two uint8 RGB frames ``[H, W, 3]``.
+
+    Frames of more than ``tile_pixels`` pixels are predicted in overlapping tiles, see
+    `model.network.tiling`; the result is that of the whole frame up to rounding in float32.
+
+    Returns
+    -------
+    float32 ``[H, W, 3]``, clipped to 0..1, not rounded to 8 bits.
+    """
+    import torch
+
+    from model.network.tiling import predict_tiled
+
+    device = next(network.parameters()).device
+    frames = [
+        torch.from_numpy(frame.transpose(2, 0, 1)[None].astype(np.float32)).to(device).div_(255)
+        for frame in (first, third)
+    ]
+    with torch.inference_mode():
+        if first.shape[0] * first.shape[1] <= tile_pixels:
+            middle = network(frames[0], frames[1])
+        else:
+            middle = predict_tiled(network, frames[0], frames[1], tile_pixels)
+        middle = middle[0].float().clamp_(0, 1).permute(1, 2, 0)
+        return np.ascontiguousarray(middle.cpu().numpy())
+
+
+def interpolate(
+    network: SepConv | Literal["linear"],
+    first: Frame,
+    third: Frame,
+    tile_pixels: int = TILE_PIXELS,
+) -> Frame:
+    """Make the frame between two frames.
+
+    Parameters
+    ----------
+    network : a network, or ``"linear"`` for the mean of the two frames.
+    first, third : uint8 RGB ``[H, W, 3]``, of one size.
+    tile_pixels : frames of more pixels are predicted in tiles, which bounds the memory.
+
+    Returns
+    -------
+    uint8 RGB ``[H, W, 3]``, rounded half up.
+
+    Raises
+    ------
+    MidframeError
+        if the frames differ in size.
+    """
+    check_pair(first, third)
+    if isinstance(network, str):
+        return quantise(linear(first, third), "round")
+    return quantise(predict(network, first, third, tile_pixels), "round")
+
+
+def check_pair(first: Frame, third: Frame) -> None:
+    """Raise `MidframeError` unless both are uint8 RGB frames of one size."""
+    for frame in (first, third):
+        if frame.dtype != np.uint8 or frame.ndim != 3 or frame.shape[2] != 3:
+            raise MidframeError(
+                f"a frame is uint8 RGB [H, W, 3], not {frame.dtype} {list(frame.shape)}"
+            )
+    if first.shape != third.shape:
+        raise MidframeError(
+            f"the two frames differ in size: {first.shape[1]}x{first.shape[0]} and "
+            f"{third.shape[1]}x{third.shape[0]}; scale one of them first"
+        )
+
+
+def load_predictor(model: str, device: str = "auto", tile_pixels: int = TILE_PIXELS) -> Predictor:
+    """Make a predictor of ``"linear"`` or of the path of a weights file.
+
+    ``device`` is ``"auto"`` (CUDA if there is one), ``"cpu"`` or ``"cuda"``.
+
+    Raises
+    ------
+    MidframeError
+        if there is no such file or device.
+    """
+    if model == LINEAR:
+        return linear
+    if not Path(model).is_file():
+        raise MidframeError(
+            f"{model}: no such weights file; give a .safetensors file, or '{LINEAR}'"
+        )
+    import torch
+
+    from model.network.architecture import place
+    from model.network.checkpoints import load_network
+
+    if device == "auto":
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+    elif device == "cuda" and not torch.cuda.is_available():
+        raise MidframeError("no CUDA device is found here; use --device cpu")
+    network = load_network(Path(model), device=device)
+    place(network, device)
+
+    def predictor(first: Frame, third: Frame) -> FloatFrame:
+        return predict(network, first, third, tile_pixels)
+
+    return predictor
+
+
+def interpolate_images(first: Path, third: Path, target: Path, predictor: Predictor) -> None:
+    """Make an image file between two image files.
+
+    The image appears when it is whole; one of that name is replaced.
+
+    Raises
+    ------
+    MidframeError
+        if an image cannot be read, the two differ in size, or ``target`` cannot be written.
+    """
+    if target.suffix.lower() not in WRITTEN_IMAGES:
+        raise MidframeError(f"{target}: an image is written as {', '.join(sorted(WRITTEN_IMAGES))}")
+    if any(target.exists() and path.exists() and target.samefile(path) for path in (first, third)):
+        raise MidframeError(f"{target}: is an input; choose another name for the output")
+    frames = [read_image(path) for path in (first, third)]
+    check_pair(*frames)
+    middle = Image.fromarray(quantise(predictor(*frames), "round"))
+    with complete_or_nothing(target) as partial:
+        middle.save(partial)
+
+
+def read_image(path: Path) -> Frame:
+    """Read an 8-bit RGB or grey image as uint8 RGB ``[H, W, 3]``.
+
+    Raises
+    ------
+    MidframeError
+        if there is none, or it has another colour mode.
+    """
+    try:
+        with Image.open(path) as image:
+            if image.mode not in IMAGE_MODES:
+                raise MidframeError(
+                    f"{path}: colour mode {image.mode}; 8-bit RGB or grey images are needed"
+                )
+            return np.asarray(image.convert("RGB"))
+    except FileNotFoundError:
+        raise MidframeError(f"{path}: no such image") from None
+    except UnidentifiedImageError:
+        raise MidframeError(f"{path}: not an image that can be read") from None
+    except (OSError, SyntaxError) as error:
+        raise MidframeError(f"{path}: not a readable image ({error})") from None
+
+
+@contextmanager
+def complete_or_nothing(target: Path) -> Iterator[Path]:
+    """Yield a path beside ``target`` that takes its name if the block ends well.
+
+    Raises
+    ------
+    MidframeError
+        if the folder cannot be written.
+    """
+    partial = target.with_name(f".{target.stem}.partial-{os.getpid()}{target.suffix}")
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        partial.touch()
+    except OSError as error:
+        raise MidframeError(f"{target}: cannot write here ({error.strerror})") from None
+    try:
+        yield partial
+        os.replace(partial, target)
+    finally:
+        partial.unlink(missing_ok=True)

@@ -1,0 +1,127 @@
+"""A video at two, four or eight times its frame rate.
+
+Frames are decoded, interpolated and encoded one after another, so memory does not grow with the
+length of the video.
+"""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import av
+import numpy as np
+
+from model.evaluation.metrics import quantise
+from model.settings import VideoSettings
+from model.video.files import VideoSource, to_rgb
+from model.video.interpolation import Predictor, complete_or_nothing
+from model.video.writer import CONTAINERS, VideoTarget
+from pipeline.errors import MidframeError
+from pipeline.frames.sequences import Frame
+from pipeline.progress import notice, progress
+from pipeline.selection.jump_cuts import histogram_distance
+
+TIMES = (2, 4, 8)
+
+
+def interpolate_video(
+    source: Path,
+    target: Path,
+    predictor: Predictor,
+    times: int = 2,
+    settings: VideoSettings | None = None,
+) -> None:
+    """Write ``source`` at ``times`` its frame rate to ``target``.
+
+    Between two frames ``times - 1`` new ones are put at even distances in time, by halving
+    intervals; of ``n`` frames ``times * (n - 1) + 1`` are made. The source's own frames keep their
+    times and pass to the encoder as they were decoded. Across a jump cut the nearer frame is
+    repeated, and so are equal frames. Sound is copied without being decoded.
+
+    Parameters
+    ----------
+    source : a video file.
+    target : .mp4, .m4v, .mov or .mkv; what has that name is replaced when the new file is whole.
+    predictor : see `model.video.interpolation.load_predictor`.
+    times : 2, 4 or 8.
+
+    Raises
+    ------
+    MidframeError
+        if the source is no video of at least two frames, or the target cannot be written.
+    """
+    settings = settings or VideoSettings()
+    if times not in TIMES:
+        raise MidframeError(f"times: must be one of {', '.join(map(str, TIMES))}, not {times}")
+    check_paths(source, target)
+    with complete_or_nothing(target) as partial, VideoSource(source) as video:
+        properties = video.properties
+        with VideoTarget(
+            partial, target, properties, video.sounds, times, settings.crf, settings.preset
+        ) as output:
+            count = _interpolate(video, output, predictor, times, settings.cut_threshold)
+        if count < 2:
+            raise MidframeError(f"{source}: has one frame, but two are needed")
+    notice(f"{target}: {times * (count - 1) + 1} frames from the {count} of {source}")
+
+
+def _interpolate(
+    video: VideoSource,
+    output: VideoTarget,
+    predictor: Predictor,
+    times: int,
+    cut_threshold: float | None,
+) -> int:
+    """Pass a video through; the number of frames read."""
+    previous: tuple[av.VideoFrame, Frame, int] | None = None
+    count = gap = 0
+    label, total = f"interpolate {video.path.name}", video.properties.frame_count
+    for frame in progress(video.read(output.copy), total, label, "frames"):
+        # Kept apart from the frame, whose own time is overwritten when it is written.
+        pts, rgb = frame.pts, to_rgb(frame)
+        assert pts is not None  # VideoSource gives every frame a time
+        if previous is not None:
+            last_frame, last_rgb, last_pts = previous
+            gap = pts - last_pts
+            start = last_pts * times
+            output.write_decoded(last_frame, start, gap)
+            repeated = np.array_equal(last_rgb, rgb) or _is_cut(last_rgb, rgb, cut_threshold)
+            if repeated:
+                for k in range(1, times):
+                    nearer = last_frame if 2 * k <= times else frame
+                    output.write_decoded(nearer, start + k * gap, gap)
+            else:
+                for k, middle in enumerate(_between(predictor, last_rgb, rgb, times), start=1):
+                    output.write_rgb(middle, start + k * gap, gap)
+        previous = (frame, rgb, pts)
+        count += 1
+    if previous is not None:
+        output.write_decoded(previous[0], previous[2] * times, gap)
+    return count
+
+
+def _is_cut(a: Frame, b: Frame, threshold: float | None) -> bool:
+    return threshold is not None and float(histogram_distance(a, b).max()) > threshold
+
+
+def _between(predictor: Predictor, first: Frame, third: Frame, times: int) -> Iterator[Frame]:
+    """Yield ``times - 1`` frames between two, in order of time."""
+    if times == 1:
+        return
+    middle = quantise(predictor(first, third), "round")
+    yield from _between(predictor, first, middle, times // 2)
+    yield middle
+    yield from _between(predictor, middle, third, times // 2)
+
+
+def check_paths(source: Path, target: Path) -> None:
+    """Raise `MidframeError` if ``source`` is missing or ``target`` cannot be its output."""
+    if not source.is_file():
+        raise MidframeError(f"{source}: no such video file")
+    if target.suffix.lower() not in CONTAINERS:
+        raise MidframeError(
+            f"{target}: a video is written as {', '.join(CONTAINERS)}; choose one of these names"
+        )
+    if target.is_dir():
+        raise MidframeError(f"{target}: is a folder; the name of a video file is needed")
+    if target.exists() and target.samefile(source):
+        raise MidframeError(f"{target}: is the input; choose another name for the output")

@@ -1,0 +1,75 @@
+"""Jump cuts by RGB histograms.
+
+Two frames lie on two sides of a cut if the histogram of any of their channels differs by more
+than a threshold (Kartasev et al. 2018, section 3.1; bins, measure and threshold as in their code).
+The distances are kept and the threshold is applied later, so it can be retuned without decoding.
+"""
+
+from collections.abc import Iterable
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.frames.sequences import Frame
+
+DEFAULT_BINS = 8
+DEFAULT_THRESHOLD = 8e-3
+
+
+def histogram(frame: Frame, bins: int = DEFAULT_BINS) -> NDArray[np.float32]:
+    """Histogram of each channel of a uint8 RGB frame ``[H, W, 3]``, of unit Euclidean length.
+
+    The unit length (what ``cv2.normalize`` does by default) makes the distance independent of the
+    frame's size; the threshold belongs to it. Shares that sum to 1 would need a lower threshold.
+
+    Returns float32 ``[3, bins]``; the bins are of equal width over 0..255.
+    """
+    counts = np.stack(
+        [cv2.calcHist([frame], [channel], None, [bins], [0, 256]).ravel() for channel in range(3)]
+    )
+    lengths = np.linalg.norm(counts, axis=1, keepdims=True)
+    normalised: NDArray[np.float32] = counts / lengths
+    return normalised
+
+
+def histogram_distance(a: Frame, b: Frame, bins: int = DEFAULT_BINS) -> NDArray[np.float32]:
+    """Mean squared difference of the histograms of two frames, for each channel.
+
+    Returns float32 ``[3]`` (red, green, blue); from 0 to 2 / ``bins``.
+    """
+    return _distance(histogram(a, bins), histogram(b, bins))
+
+
+def _distance(a: NDArray[np.float32], b: NDArray[np.float32]) -> NDArray[np.float32]:
+    return np.square(a - b).mean(axis=1, dtype=np.float32)
+
+
+def neighbour_distances(frames: Iterable[Frame], bins: int = DEFAULT_BINS) -> NDArray[np.float32]:
+    """Histogram distances of every neighbouring pair of frames.
+
+    Returns float32 ``[number of frames - 1, 3]``: row ``i`` is the distance of frames ``i`` and
+    ``i + 1``.
+    """
+    distances: list[NDArray[np.float32]] = []
+    previous = None
+    for frame in frames:
+        current = histogram(frame, bins)
+        if previous is not None:
+            distances.append(_distance(previous, current))
+        previous = current
+    return np.array(distances, np.float32).reshape(-1, 3)
+
+
+def cuts_among(distances: NDArray[np.float32], threshold: float = DEFAULT_THRESHOLD) -> list[int]:
+    """Indices ``i`` such that a cut lies between frames ``i`` and ``i + 1``, sorted.
+
+    ``distances`` are those of `neighbour_distances`; a cut is where any channel is above the
+    threshold.
+    """
+    return [int(index) for index in np.flatnonzero((distances > threshold).any(axis=1))]
+
+
+def find_cuts(frames: Iterable[Frame], threshold: float = DEFAULT_THRESHOLD) -> list[int]:
+    """Jump cuts in a sequence of uint8 RGB frames, as `cuts_among` gives them."""
+    return cuts_among(neighbour_distances(frames), threshold)

@@ -1,0 +1,193 @@
+"""The motion stage: the optical flow between the first and third frame of every triplet.
+
+The flow is computed once and stored; the motion of any window, of any size and under either
+statistic, is then a matter of four look-ups in a summed-area table
+(`pipeline.selection.window_motion`). The motion store therefore depends on the frames and the
+flow's settings, never on how patches are sampled.
+"""
+
+import socket
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+
+from pipeline.cluster import connect
+from pipeline.errors import MidframeError
+from pipeline.flow.optical_flow import Flow, compute_flow
+from pipeline.frames.sequences import Frame, FrameSequence, open_frames, triplet_starts
+from pipeline.progress import notice, progress
+from pipeline.provenance import input_digest, write_manifest
+from pipeline.resume import publish_resumable
+from pipeline.settings import MotionSettings
+from pipeline.store import motion_store
+
+# Pixels of the first frames in one partition, that is, in one task and one shard: some ten seconds
+# of SimpleFlow, 100 MB of flow, and what is lost when a worker dies.
+PARTITION_PIXELS = 12_000_000
+
+
+@dataclass(frozen=True)
+class Partition:
+    """Triplets of one frame size: what one task computes and one shard holds.
+
+    Attributes
+    ----------
+    folder : motion directory, as yet unpublished.
+    size : height and width of the frames.
+    shard : number of the shard.
+    rows : rows of the array, a triplet each.
+    pieces : sequences, each with the first frames of its triplets, in the order of the rows.
+    """
+
+    folder: Path
+    size: tuple[int, int]
+    shard: int
+    rows: range
+    pieces: tuple[tuple[FrameSequence, tuple[int, ...]], ...]
+    settings: MotionSettings
+
+    @property
+    def file(self) -> Path:
+        """The shard; it is there when the partition is done."""
+        return motion_store.shard_file(self.folder, *self.size, self.shard)
+
+    def __str__(self) -> str:
+        return "motion of " + ", ".join(
+            f"{sequence.name} (frames {firsts[0]} to {firsts[-1] + 2})"
+            for sequence, firsts in self.pieces
+        )
+
+
+def score(
+    frames: Path,
+    out: Path,
+    settings: MotionSettings,
+    workers: int | None = None,
+    scheduler: str | None = None,
+) -> None:
+    """Compute the flow of every triplet of a dataset and publish it as a motion store.
+
+    What an earlier run with the same frames and settings has finished is not computed again, and
+    the result is the same to the byte.
+
+    Parameters
+    ----------
+    frames : a dataset directory, or a folder of videos and image folders.
+    out : the motion directory, replaced as a whole.
+    settings : stride of the triplets and parameters of the flow.
+    workers, scheduler : see `pipeline.cluster.connect`.
+
+    Raises
+    ------
+    MidframeError
+        if frames cannot be read, the disk is full, or workers die again and again. What is done is
+        kept for the next run.
+    """
+    sequences = open_frames(frames)
+    triplets = list_triplets(sequences, settings)
+    frames_digest = input_digest(frames)
+    identity = [motion_store.FORMAT_VERSION, settings.model_dump(), frames_digest]
+    with publish_resumable(out, identity) as folder:
+        shard_triplets = {
+            size: max(1, PARTITION_PIXELS // (size[0] * size[1]))
+            for size in motion_store.by_size(triplets)
+        }
+        motion_store.create(folder, triplets, shard_triplets)
+        partitions = list(_partitions(sequences, triplets, shard_triplets, folder, settings))
+        missing = [partition for partition in partitions if not partition.file.exists()]
+        # The largest first, so that all workers finish at about the same time.
+        missing.sort(key=lambda one: len(one.rows) * one.size[0] * one.size[1], reverse=True)
+        total = sum(len(partition.rows) for partition in missing)
+        if len(missing) < len(partitions):
+            notice(f"optical flow: {len(triplets) - total} of {len(triplets)} triplets are done")
+        if missing:
+            with connect(workers, scheduler) as cluster:
+                for _ in progress(
+                    cluster.map(compute_partition, missing),
+                    total,
+                    "optical flow",
+                    "triplets",
+                    amount=lambda done: len(done[0].rows),
+                ):
+                    pass
+        write_manifest(
+            folder,
+            motion_store.KIND,
+            motion_store.FORMAT_VERSION,
+            settings,
+            {"frames": frames_digest},
+            sequences=[sequence.name for sequence in sequences],
+            triplets=len(triplets),
+        )
+
+
+def list_triplets(sequences: Sequence[FrameSequence], settings: MotionSettings) -> pd.DataFrame:
+    """The triplets of sequences, in the order of the motion store."""
+    rows = [
+        (sequence.name, first_frame, sequence.height, sequence.width)
+        for sequence in sequences
+        for first_frame in triplet_starts(sequence, settings.stride)
+    ]
+    return pd.DataFrame(rows, columns=["sequence", "first_frame", "height", "width"])
+
+
+def _partitions(
+    sequences: Sequence[FrameSequence],
+    triplets: pd.DataFrame,
+    shard_triplets: dict[tuple[int, int], int],
+    folder: Path,
+    settings: MotionSettings,
+) -> Iterator[Partition]:
+    by_name = {sequence.name: sequence for sequence in sequences}
+    for size, rows in motion_store.by_size(triplets).items():
+        names, firsts = rows["sequence"].tolist(), rows["first_frame"].tolist()
+        step = shard_triplets[size]
+        for shard, start in enumerate(range(0, len(rows), step)):
+            stop = min(start + step, len(rows))
+            pieces: dict[str, list[int]] = {}
+            for name, first in zip(names[start:stop], firsts[start:stop], strict=True):
+                pieces.setdefault(name, []).append(first)
+            yield Partition(
+                folder,
+                size,
+                shard,
+                range(start, stop),
+                tuple((by_name[name], tuple(first)) for name, first in pieces.items()),
+                settings,
+            )
+
+
+def compute_partition(partition: Partition) -> None:
+    """Compute the flow of a partition's triplets and write its shard.
+
+    Raises
+    ------
+    MidframeError
+        if this worker does not see the output folder, or a frame cannot be read.
+    """
+    if not partition.folder.is_dir():
+        raise MidframeError(
+            f"{partition.folder}: a worker on {socket.gethostname()} does not see this folder; "
+            "workers need the same file system under the same paths"
+        )
+    flows = (
+        flow
+        for sequence, first_frames in partition.pieces
+        for flow in _flows(sequence, first_frames, partition.settings)
+    )
+    motion_store.write_shard(partition.folder, partition.size, partition.rows, flows)
+
+
+def _flows(
+    sequence: FrameSequence, first_frames: tuple[int, ...], settings: MotionSettings
+) -> Iterator[Flow]:
+    """Flow of each triplet; frames are read once, in order, and kept until their triplet ends."""
+    starts = set(first_frames)
+    kept: dict[int, Frame] = {}
+    for index, frame in sequence.read_good(first_frames[0], first_frames[-1] + 3):
+        if index in starts:
+            kept[index] = frame
+        if index - 2 in starts:
+            yield compute_flow(kept.pop(index - 2), frame, settings.method, **settings.parameters())

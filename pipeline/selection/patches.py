@@ -1,0 +1,210 @@
+"""The sampling stage: from motion and cuts to a patch directory.
+
+First every triplet's windows are drawn and judged (`pipeline.selection.candidates`), which needs no
+pixels; then the windows taken are cut out of their frames and written, a shard a task. What an
+interrupted run has finished is taken up by the next one with the same settings and inputs.
+"""
+
+import os
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from pipeline.cluster import Cluster, connect
+from pipeline.errors import MidframeError
+from pipeline.frames.sequences import FrameSequence
+from pipeline.progress import notice, progress
+from pipeline.provenance import input_digest, read_manifest, write_manifest
+from pipeline.resume import publish_resumable
+from pipeline.selection import candidates, sampling
+from pipeline.selection.candidates import Counts, Partition
+from pipeline.selection.published import describe
+from pipeline.selection.triplets import (
+    Source,
+    choose_sequences,
+    jump_cuts,
+    open_sources,
+    origin,
+    partition_triplets,
+    require_apart,
+)
+from pipeline.settings import PatchSettings
+from pipeline.store import patch_store
+
+# Frames between two triplets from which on reading starts anew and does not go on: about what a
+# seek in a video costs. Images can be opened one by one.
+VIDEO_GAP = 100
+
+
+@dataclass(frozen=True)
+class _Shard:
+    """Samples of one shard: what one task cuts out and writes."""
+
+    store: Path
+    first_sample: int
+    patch_size: int
+    windows: tuple[tuple[FrameSequence, int, int, int], ...]  # first frame, top, left
+
+
+def sample(
+    sources: Sequence[Source],
+    out: Path,
+    settings: PatchSettings,
+    workers: int | None = None,
+    scheduler: str | None = None,
+    apart_from: Sequence[Path] = (),
+) -> None:
+    """Choose windows of the datasets' triplets and publish them as a patch directory.
+
+    Parameters
+    ----------
+    sources : datasets; a sequence that several hold is taken from the first.
+    out : the patch directory, replaced as a whole.
+    settings : which triplets, which windows, how they are accepted.
+    workers, scheduler : see `pipeline.cluster.connect`.
+    apart_from : patch directories with which no frame may be shared (training and validation).
+
+    Raises
+    ------
+    MidframeError
+        if motion or cuts belong to other frames, frames are smaller than a patch (unless they are
+        to be skipped), a frame is in one of ``apart_from``, no window is taken at all, or the disk
+        is full.
+    """
+    opened = open_sources(sources, settings)
+    chosen, skipped, duplicates = choose_sequences(opened, settings)
+    partitions = partition_triplets(chosen, settings)
+    require_apart(partitions, apart_from)
+    inputs = {
+        f"{index}/{name}": digest
+        for index, dataset in enumerate(opened)
+        for name, digest in (
+            ("frames", dataset.frames_digest),
+            ("motion", input_digest(dataset.source.motion)),
+            ("cuts", input_digest(dataset.source.cuts)),
+        )
+    }
+    identity = [patch_store.FORMAT_VERSION, settings.model_dump(mode="json"), inputs]
+    with publish_resumable(out, identity) as folder, connect(workers, scheduler) as cluster:
+        counts = _choose_windows(folder, partitions, settings, cluster)
+        samples = counts.windows[sampling.Reason.TAKEN]
+        sequences = {sequence.name: sequence for sequence, _ in chosen}
+        _write_store(folder, samples, sequences, settings, cluster)
+        write_manifest(
+            folder,
+            patch_store.KIND,
+            patch_store.FORMAT_VERSION,
+            settings,
+            inputs,
+            samples=samples,
+            triplets=counts.triplets,
+            windows=counts.by_name(),
+            jump_cuts=jump_cuts(opened, settings),
+            dataset_sources=[origin(source.frames) for source in sources],
+            skipped=skipped,
+            duplicates=duplicates,
+            files=patch_store.small_files(folder),
+        )
+        notice(describe(read_manifest(folder, patch_store.KIND, patch_store.FORMAT_VERSION)))
+
+
+def _choose_windows(
+    folder: Path, partitions: Sequence[Partition], settings: PatchSettings, cluster: Cluster
+) -> Counts:
+    table, parts = folder / patch_store.CANDIDATES, folder / "parts"
+    counts = candidates.judge(partitions, table, parts, settings, cluster)
+    if not counts.windows.get(sampling.Reason.TAKEN):
+        table.unlink()
+        shutil.rmtree(parts)
+        raise MidframeError(f"no window was taken; refused: {counts.by_name()}")
+    return counts
+
+
+def _write_store(
+    folder: Path,
+    samples: int,
+    sequences: Mapping[str, FrameSequence],
+    settings: PatchSettings,
+    cluster: Cluster,
+) -> None:
+    """Write the windows taken; shards that are there already are left as they are."""
+    store, table = folder / patch_store.STORE, folder / patch_store.CANDIDATES
+    if not store.exists():
+        unfinished = store.with_name(f"{store.name}.unfinished")
+        shutil.rmtree(unfinished, ignore_errors=True)
+        patch_store.create(
+            unfinished, samples, settings.patch_size, settings.shard_samples, settings.codec
+        )
+        first = 0
+        for rows in candidates.read_taken(table, patch_store.COORDINATE_CHUNK):
+            patch_store.write_coordinates(unfinished, first, rows.assign(split=settings.split))
+            first += len(rows)
+        os.replace(unfinished, store)
+    missing = [
+        not patch_store.shard_file(store, shard).exists()
+        for shard in range(-(-samples // settings.shard_samples))
+    ]
+    if not all(missing):
+        notice(f"resuming: {missing.count(False)} of {len(missing)} shards are written already")
+    shards = _shards(store, table, sequences, settings, missing)
+    for _ in progress(
+        cluster.map(_write_shard, shards),
+        min(missing.count(True) * settings.shard_samples, samples),
+        "patches",
+        "patches",
+        amount=lambda done: len(done[0].windows),
+    ):
+        pass
+    shutil.rmtree(folder / "parts")
+    patch_store.remove_unfinished(store)
+
+
+def _shards(
+    store: Path,
+    table: Path,
+    sequences: Mapping[str, FrameSequence],
+    settings: PatchSettings,
+    missing: Sequence[bool],
+) -> Iterator[_Shard]:
+    for shard, rows in enumerate(candidates.read_taken(table, settings.shard_samples)):
+        if not missing[shard]:
+            continue
+        windows = tuple(
+            (sequences[name], int(frame), int(top), int(left))
+            for name, frame, top, left in zip(
+                rows["sequence"], rows["first_frame"], rows["top"], rows["left"], strict=True
+            )
+        )
+        yield _Shard(store, shard * settings.shard_samples, settings.patch_size, windows)
+
+
+def _write_shard(shard: _Shard) -> None:
+    """Cut the windows of one shard out of their frames and write them."""
+    size = shard.patch_size
+    triplets = np.empty((len(shard.windows), 3, size, size, 3), np.uint8)
+    of_triplet: dict[tuple[FrameSequence, int], list[tuple[int, int, int]]] = {}
+    for position, (sequence, first, top, left) in enumerate(shard.windows):
+        of_triplet.setdefault((sequence, first), []).append((position, top, left))
+    for sequence in dict.fromkeys(sequence for sequence, _ in of_triplet):
+        firsts = [first for owner, first in of_triplet if owner == sequence]
+        for run in runs_of(firsts, 0 if sequence.path.is_dir() else VIDEO_GAP):
+            for index, frame in sequence.read_good(run[0], run[-1] + 3):
+                for offset in range(3):
+                    for position, top, left in of_triplet.get((sequence, index - offset), ()):
+                        patch = frame[top : top + size, left : left + size]
+                        triplets[position, offset] = patch
+    patch_store.write_shard(shard.store, shard.first_sample, triplets)
+
+
+def runs_of(firsts: Sequence[int], gap: int) -> list[list[int]]:
+    """First frames of triplets, ascending, in runs that are worth reading without a jump."""
+    runs: list[list[int]] = []
+    for first in firsts:
+        if runs and first - (runs[-1][-1] + 3) <= gap:
+            runs[-1].append(first)
+        else:
+            runs.append([first])
+    return runs

