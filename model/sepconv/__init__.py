@@ -5,7 +5,7 @@ Liu, ICCV 2017, arXiv:1708.01692, equations 1 and 2).
 
 Start reading at `model.sepconv.separable_convolution`.
 
-May import: nothing.
+May import: `pipeline.simd`.
 """
 
 import importlib

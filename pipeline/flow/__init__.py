@@ -3,5 +3,5 @@
 Start reading at `pipeline.flow.optical_flow.compute_flow`. Pure functions of arrays: no stores, no
 cluster, no command line.
 
-May import: `pipeline`, `pipeline.frames`.
+May import: `pipeline.frames`, `pipeline.simd`.
 """
