@@ -125,7 +125,7 @@ def add_commands(commands: Commands) -> None:
     fetch.set_defaults(command=_fetch)
 
     score = commands.add_parser(
-        "score", help="optical flow of every triplet (goes on where a run stopped)"
+        "score", help="optical flow of every triplet (resumes a run that stopped)"
     )
     score.add_argument("frames", type=Path, metavar="FRAMES", help=FRAMES)
     output_argument(score, "motion directory to write")
