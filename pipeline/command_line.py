@@ -1,12 +1,19 @@
-"""What the commands of `python -m pipeline` and `python -m model` have in common."""
+"""What the commands of both packages have in common."""
 
 import argparse
 import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from pipeline.errors import MidframeError
+
+if TYPE_CHECKING:
+    Commands = argparse._SubParsersAction[argparse.ArgumentParser]
+else:
+    Commands = argparse._SubParsersAction
+"""What `add_subparsers` returns: a parser's commands, to which each package adds its own."""
 
 
 def settings_argument(parser: argparse.ArgumentParser, what: str) -> None:

@@ -73,6 +73,7 @@ def scheduler() -> Iterator[None]:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(600)
 def test_every_command_runs(repository: Path, scheduler: None) -> None:
     binaries = Path(sys.executable).parent
     environment = os.environ | {"PATH": f"{binaries}:{os.environ['PATH']}"}

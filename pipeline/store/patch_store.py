@@ -281,7 +281,7 @@ class PatchStore:
             sample, reason = damage
             raise MidframeError(
                 f"{self.path}: sample {sample} is damaged ({reason}); run "
-                f"`python -m pipeline verify {self.path}`"
+                f"`midframe verify {self.path}`"
             ) from None
         return read.out
 
