@@ -29,7 +29,13 @@ def _fetch(arguments: argparse.Namespace) -> None:
     given = {} if arguments.dataset is None else {"source": arguments.dataset}
     if arguments.path is not None:
         given["path"] = arguments.path
-    fetch(load(DatasetSettings, arguments.settings, **given), arguments.out, arguments.archives)
+    fetch(
+        load(DatasetSettings, arguments.settings, **given),
+        arguments.out,
+        arguments.archives,
+        arguments.workers,
+        arguments.scheduler,
+    )
 
 
 def _score(arguments: argparse.Namespace) -> None:
@@ -122,6 +128,7 @@ def add_commands(commands: Commands) -> None:
     )
     output_argument(fetch, "dataset directory to write")
     settings_argument(fetch, "dataset settings")
+    cluster_arguments(fetch)
     fetch.set_defaults(command=_fetch)
 
     score = commands.add_parser(

@@ -17,6 +17,7 @@ rule fetch:
         f"{BENCHMARKS}/fetch/{{dataset}}.tsv"
     conda:
         "../../envs/data.yaml"
+    threads: workflow.cores
     resources:
         downloads=1,
     params:
@@ -24,7 +25,7 @@ rule fetch:
         archives=ARCHIVES,
     shell:
         "python -m pipeline fetch --out {output} --archives {params.archives:q}"
-        " --settings {params.settings:q} 2>&1 | tee {log}"
+        " --workers {threads} --settings {params.settings:q} 2>&1 | tee {log}"
 
 
 rule score:

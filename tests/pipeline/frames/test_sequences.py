@@ -13,11 +13,11 @@ from PIL import Image
 
 from pipeline.errors import MidframeError
 from pipeline.frames.decoding import BadFrameError
+from pipeline.frames.discovery import find_sequences
 from pipeline.frames.sequences import (
     BadFrames,
     FrameSequence,
     check_sequence,
-    find_sequences,
     open_frames,
     select,
     sequence_digest,

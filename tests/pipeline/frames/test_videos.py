@@ -169,7 +169,7 @@ def test_ffmpegs_best_stream_is_read_and_another_one_by_its_number(
     with pytest.raises(BadFrameError, match="stream 7 is not a video; video streams: 0, 1"):
         check_sequence("a", double, stream=7)
     settings = DatasetSettings(source="folder", path=str(tmp_path), stream=0)
-    fetch(settings, tmp_path / "out")
+    fetch(settings, tmp_path / "out", workers=0)
     assert "two: stream 0 of 2 video streams" in capsys.readouterr().err
 
 
@@ -258,7 +258,11 @@ def test_one_dataset_holds_all_kinds_and_a_message_names_the_users_own_path(
         shutil.copy(make(name, KINDS[name]), folder / f"clip{Path(name).suffix}")
     (folder / "broken.mp4").write_bytes(b"nothing" * 100)
     (folder / "notes.txt").write_text("not a video")
-    fetch(DatasetSettings(source="folder", path=str(folder), on_bad_frame="skip"), tmp_path / "out")
+    fetch(
+        DatasetSettings(source="folder", path=str(folder), on_bad_frame="skip"),
+        tmp_path / "out",
+        workers=0,
+    )
     manifest = read_manifest(tmp_path / "out", "frames", 2)
     assert [one["name"] for one in manifest["sequences"]] == ["clip.avi", "clip.mp4", "clip.ts"]
     said = capsys.readouterr().err
