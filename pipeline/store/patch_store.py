@@ -239,7 +239,8 @@ class PatchStore:
 
         Returns
         -------
-        uint8 RGB ``[n, 3, H, W, 3]``: first, middle and third frame.
+        uint8[n, 3, H, W, 3]
+            RGB of the first, middle and third frame.
 
         Raises
         ------
