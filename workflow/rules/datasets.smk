@@ -112,6 +112,8 @@ rule sample:
             "pipeline/selection/triplets.py",
             "pipeline/selection/candidates.py",
             "pipeline/selection/sampling.py",
+            "pipeline/selection/judging.py",
+            "pipeline/store/flags.py",
             "pipeline/store/patch_store.py",
             "pipeline/selection/window_motion.py",
             "pipeline/frames/sequences.py",
