@@ -6,7 +6,6 @@ sequence with its size, length and checksum. Later stages open it with
 cannot be read is found before any work is done on it.
 """
 
-import os
 import shutil
 import sys
 from collections.abc import Sequence
@@ -25,6 +24,7 @@ from pipeline.frames.sequences import (
     find_sequences,
     sequence_digest,
 )
+from pipeline.processor import thread_count
 from pipeline.progress import notice, progress
 from pipeline.provenance import publish, write_manifest
 from pipeline.settings import DatasetSettings
@@ -246,7 +246,7 @@ def _index(
     sequences: list[dict[str, Any]] = []
     skipped: list[dict[str, Any]] = []
     # Decoding and hashing release the interpreter's lock.
-    with ThreadPoolExecutor(os.cpu_count()) as threads:
+    with ThreadPoolExecutor(thread_count()) as threads:
         results = threads.map(_check, found)
         for (name, path), result in progress(
             zip(found, results, strict=True), len(found), "checking frames", "sequences"
