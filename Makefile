@@ -76,8 +76,10 @@ lock:
 	   .lock-venv/bin/python -m pip freeze --exclude midframe | sed 's/+cpu$$//'; } > requirements.lock
 	@rm -rf .lock-venv
 
-# The configuration's schema and the reference of settings, from the settings classes.
+# The configuration's schema and the reference of settings, from the settings classes; the picture
+# of the rooms, from their docstrings.
 schema: $(READY)
+	@$(BIN)/python -m workflow.house --write
 	@$(BIN)/python -m workflow.experiment schema > workflow/schemas/config.schema.json
 	@$(BIN)/python -m workflow.experiment reference > docs/settings.md
 

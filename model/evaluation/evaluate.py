@@ -17,7 +17,7 @@ import pandas as pd
 from PIL import Image
 
 from model.evaluation.bootstrap import Estimate, mean_interval
-from model.evaluation.metrics import PROTOCOLS, quantise
+from model.evaluation.metrics import PROTOCOLS
 from model.evaluation.triplets import (
     Triplet,
     choose_triplets,
@@ -25,6 +25,7 @@ from model.evaluation.triplets import (
     prepare,
     read_triplets,
 )
+from model.pixels import quantise
 from model.settings import EvaluationSettings
 from model.video.interpolation import LINEAR, Predictor, load_predictor
 from pipeline.frames.sequences import Frame

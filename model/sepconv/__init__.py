@@ -2,6 +2,10 @@ r"""Separable convolution: each output pixel has its own kernel, the outer produ
 
 The operator of video frame interpolation by adaptive separable convolution (Niklaus, Mai and
 Liu, ICCV 2017, arXiv:1708.01692, equations 1 and 2).
+
+Start reading at `model.sepconv.separable_convolution`.
+
+May import: `pipeline.simd`.
 """
 
 import importlib

@@ -6,7 +6,7 @@ fed. What does:
 
 - The sums over i and over j are taken one after the other, and the inner one for a block of
   `ROWS` output rows, `STEPS` neighbouring taps and three channels at once, all held in registers
-  (`simd.sum_over_taps`): a vector of the frame read once serves all rows of the block, a vector
+  (`sum_over_taps`): a vector of the frame read once serves all rows of the block, a vector
   of the kernel all taps and channels. The other sum costs 1 / K of it.
 - Everything is read from scratch that fits the first two caches: the patch of the frame under a
   tile, padded with zeros, and the kernels of one block, contiguous in the order of reading.
@@ -17,16 +17,15 @@ Each of `forward`, `kernel_gradients` and `frame_gradient` takes arrays of any s
 tiles from `counter` until none is left, so that any number of threads may run it on the same
 arrays. Every tile is computed in the same way whoever draws it.
 
-numba's cache of this module looks at this file alone: after a change in `simd.py`, delete
-`__pycache__`.
+numba's cache of this module looks at this file alone: after a change in `pipeline/simd`,
+delete `__pycache__`.
 """
 
 import numpy as np
 from numba import njit
 
-from model.sepconv.simd import (
-    MANY_REGISTERS,
-    VECTOR_BYTES,
+from pipeline.simd.llvm import MANY_REGISTERS, VECTOR_BYTES
+from pipeline.simd.memory import (
     add_products,
     add_vector,
     copy_vector,

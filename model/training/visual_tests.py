@@ -9,10 +9,10 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
-from model.evaluation.metrics import quantise
 from model.evaluation.triplets import choose_triplets, read_triplets
 from model.network.architecture import SepConv
 from model.network.checkpoints import write_atomically
+from model.pixels import quantise
 from model.settings import EvaluationSettings
 from model.training.patches import frames_of
 from model.video.interpolation import predict

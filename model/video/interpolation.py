@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
-from model.evaluation.metrics import quantise
+from model.pixels import quantise
 from pipeline.errors import MidframeError
 from pipeline.frames.decoding import IMAGE_MODES
 from pipeline.frames.sequences import Frame

@@ -49,7 +49,7 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from pipeline.simd import (
+from pipeline.simd.registers import (
     EXP2_COEFFICIENTS,
     EXP2_FACTOR,
     broadcast16,

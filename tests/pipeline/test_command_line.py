@@ -133,7 +133,7 @@ def test_ctrl_c_ends_a_command_without_a_traceback_and_keeps_what_is_done(
         stderr=subprocess.PIPE,
         text=True,
     )
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 240
     finished = ".out.progress-*/motion.zarr/*/c.*"
     while not list(tmp_path.glob(finished)) and time.monotonic() < deadline:
         time.sleep(0.05)

@@ -1,5 +1,6 @@
 """The two configurations that come with the project, and what a wrong one is told."""
 
+import ast
 import re
 import subprocess
 import sys
@@ -14,10 +15,10 @@ import yaml
 
 from pipeline.errors import MidframeError
 from pipeline.settings import validate
-from tests.test_imports import imported
 from tests.workflow.conftest import ROOT, Experiment, Outcome
 from workflow.experiment import Experiment as Settings
 from workflow.experiment import reference, schema
+from workflow.house import imported
 
 
 def read(name: str) -> dict[str, Any]:
@@ -213,7 +214,7 @@ def third_party(start: Iterable[Path]) -> set[str]:
         if file in seen or not file.is_file():
             continue
         seen.add(file)
-        for module in imported(file):
+        for module in imported(ast.parse(file.read_text())):
             package = module.split(".")[0]
             if package in ("pipeline", "model"):
                 todo.append((ROOT / module.replace(".", "/")).with_suffix(".py"))

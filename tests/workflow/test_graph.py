@@ -110,7 +110,7 @@ def test_an_edit_of_a_stages_code_runs_that_stage(experiment: Experiment, tmp_pa
     original = experiment.command("--dry-run", "all")
     snakefile = str(ROOT / "Snakefile")
     moved = [str(copy / "Snakefile") if part == snakefile else part for part in original]
-    with (copy / "model" / "tables.py").open("a") as file:
+    with (copy / "model" / "reporting" / "tables.py").open("a") as file:
         file.write("\n# a comment\n")
     assert experiment.run_command(moved).rules == TABLES
 

@@ -51,7 +51,8 @@ rule score:
             "pipeline/flow/block_matching.py",
             "pipeline/flow/window_costs.py",
             "pipeline/flow/bilateral_filter.py",
-            "pipeline/simd.py",
+            "pipeline/simd/llvm.py",
+            "pipeline/simd/registers.py",
         ),
     shell:
         "python -m pipeline score {input.frames} --out {output} --workers {threads}"

@@ -35,6 +35,7 @@ rule evaluate_model:
             "model/video/interpolation.py",
             "model/network/tiling.py",
             "model/evaluation/metrics.py",
+            "model/pixels.py",
             "model/network/architecture.py",
         ),
     shell:
@@ -148,6 +149,7 @@ rule double_frame_rate:
             "model/video/files.py",
             "model/video/writer.py",
             "model/video/interpolation.py",
+            "model/pixels.py",
             "model/network/tiling.py",
             "model/network/architecture.py",
         ),

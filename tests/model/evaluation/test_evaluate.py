@@ -9,8 +9,8 @@ import pytest
 from PIL import Image
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
+from model.evaluation import evaluate as evaluation
 from model.evaluation.evaluate import FORMAT_VERSION, evaluate, open_evaluation
-from model.evaluation.evaluate import evaluate as evaluation
 from model.evaluation.metrics import PROTOCOLS
 from model.settings import EvaluationSettings
 from model.video.interpolation import linear
