@@ -39,7 +39,7 @@ rule score:
         f"{BENCHMARKS}/score/{{dataset}}.tsv"
     conda:
         "../../envs/data.yaml"
-    threads: workflow.cores
+    threads: CORES
     params:
         settings=as_json(EXPERIMENT.motion),
         code=source_digest(
@@ -73,7 +73,7 @@ rule cuts:
         f"{BENCHMARKS}/cuts/{{dataset}}.tsv"
     conda:
         "../../envs/data.yaml"
-    threads: workflow.cores
+    threads: CORES
     params:
         settings=as_json(EXPERIMENT.cuts),
         code=source_digest(
@@ -103,7 +103,7 @@ rule sample:
         f"{BENCHMARKS}/sample/{{patches}}.tsv"
     conda:
         "../../envs/data.yaml"
-    threads: workflow.cores
+    threads: CORES
     params:
         settings=lambda wildcards: as_json(EXPERIMENT.patches[wildcards.patches]),
         apart=lambda wildcards, input: option("apart-from", input.apart),
