@@ -6,7 +6,8 @@
 # Each sets up what it needs in .venv (nothing global), and is quick when that is done.
 
 PYTHON ?= python3
-CORES ?= $(shell nproc 2>/dev/null || sysctl -n hw.ncpu)
+# Those that may be used here: affinity and a container's quota count. Asked when a recipe runs.
+CORES ?= $(shell $(BIN)/python -m pipeline.processor)
 BIN := .venv/bin
 READY := .venv/requirements.installed
 SNAKEMAKE := $(BIN)/snakemake --profile profiles/default
@@ -38,7 +39,7 @@ demo: $(READY)
 	@echo "Results: $(DEMO) (tables, figures, inspection, videos)"
 
 # Test files run side by side, so libraries get one thread each.
-PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses $(CORES) --dist loadfile --no-loadscope-reorder
+PYTEST = OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses $(CORES) --dist loadfile --no-loadscope-reorder
 
 test: $(READY)
 	@echo "Running all tests ..."

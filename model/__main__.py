@@ -8,7 +8,13 @@ import sys
 from pathlib import Path
 
 from model.settings import STATE_MINUTES
-from pipeline.command_line import Commands, output_argument, run, settings_argument
+from pipeline.command_line import (
+    Commands,
+    output_argument,
+    run,
+    settings_argument,
+    threads_argument,
+)
 from pipeline.progress import notice
 
 
@@ -51,6 +57,7 @@ def _train_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         help="processes on this machine that share every batch, one a GPU (default: %(default)d)",
     )
+    threads_argument(parser)
     settings_argument(parser, "the stage's settings")
     parser.set_defaults(command=_train)
 
@@ -104,6 +111,7 @@ def _evaluate_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--label", metavar="NAME", help="name of the model in tables (default: its file's)"
     )
+    threads_argument(parser)
     settings_argument(parser, "settings of the evaluation")
     parser.set_defaults(command=_evaluate)
 
@@ -244,6 +252,7 @@ def _interpolate_arguments(parser: argparse.ArgumentParser) -> None:
         default=2,
         help="frames to make of one, of a video (default: 2)",
     )
+    threads_argument(parser)
     settings_argument(parser, "settings of the video")
     parser.set_defaults(command=_interpolate)
 

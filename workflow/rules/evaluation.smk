@@ -20,7 +20,7 @@ rule evaluate_model:
         f"{BENCHMARKS}/evaluate/{{evaluation}}/{{model}}.tsv"
     conda:
         MODEL_ENVIRONMENT
-    threads: workflow.cores
+    threads: CORES
     resources:
         gpu=1,
     params:
@@ -134,7 +134,7 @@ rule double_frame_rate:
         f"{BENCHMARKS}/double_frame_rate/{{video}}.tsv"
     conda:
         MODEL_ENVIRONMENT
-    threads: workflow.cores
+    threads: CORES
     resources:
         gpu=1,
     params:
