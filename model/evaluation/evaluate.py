@@ -115,10 +115,11 @@ def evaluate(
             },
             **content,
         )
-    standard = mean_interval(scores["standard_psnr"].to_numpy())
+    standard = mean_interval(scores["standard_psnr"].to_numpy(), scores["sequence"])
     notice(
         f"{label}: {len(scores)} triplets, {int(scores['cut'].sum())} with a cut, "
-        f"standard PSNR {standard.mean:.2f} dB ({standard.low:.2f} to {standard.high:.2f})"
+        f"standard PSNR {standard.mean:.2f} dB ({standard.low:.2f} to {standard.high:.2f} "
+        f"over {'videos' if standard.over_videos else 'triplets, too few videos for more'})"
     )
 
 
@@ -172,7 +173,7 @@ def summarise(scores: pd.DataFrame) -> dict[str, dict[str, dict[str, float | Non
     """Mean and 95 % interval of every protocol's PSNR and SSIM, as JSON values."""
     return {
         name: {
-            metric: _json(mean_interval(scores[f"{name}_{metric}"].to_numpy()))
+            metric: _json(mean_interval(scores[f"{name}_{metric}"].to_numpy(), scores["sequence"]))
             for metric in ("psnr", "ssim")
         }
         for name in PROTOCOLS
@@ -181,6 +182,7 @@ def summarise(scores: pd.DataFrame) -> dict[str, dict[str, dict[str, float | Non
 
 def _json(estimate: Estimate) -> dict[str, float | None]:
     values = asdict(estimate)
+    del values["p"]  # of a mean by itself there is none
     return {key: None if math.isnan(value) else value for key, value in values.items()}
 
 

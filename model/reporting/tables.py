@@ -2,6 +2,8 @@
 
 import csv
 import io
+import math
+import statistics
 from collections.abc import Iterable, Mapping, Sequence
 from fractions import Fraction
 from pathlib import Path
@@ -21,9 +23,12 @@ FORMAT_VERSION = 1
 DECIMALS = {"psnr": 2, "ssim": 4}
 UNITS = {"psnr": " dB", "ssim": ""}
 FEW_SEQUENCES = 3  # so many are told in the table; more are in the manifests of the evaluations
-LEGEND = """Means with 95 % bootstrap intervals over the images; bold: the best mean; †: cannot be
-told apart from it. Differences are taken image by image; where the interval of their
-mean holds 0, two models cannot be told apart. The protocols:"""
+LEGEND = """Means with 95 % bootstrap intervals; bold: the best mean; †: cannot be told apart
+from it. Intervals are over videos: sequences are drawn, then triplets in them. With fewer than 5
+sequences none can be given; the interval is then over triplets, marked ‡, and there is no verdict.
+Differences are taken triplet by triplet; two models are told apart where the interval of their
+mean difference leaves out 0 and its probability, corrected for all comparisons of the table
+(Holm), is at most 5 %. The protocols:"""
 
 
 def make_table(evaluations: Sequence[Path], settings: TableSettings, out: Path) -> None:
@@ -76,6 +81,11 @@ def _labels(evaluations: Sequence[Evaluation], settings: TableSettings) -> list[
         raise MidframeError(
             f"baseline: no row '{settings.baseline}'; there are: {', '.join(labels)}"
         )
+    for name, runs in settings.seeds.items():
+        if missing := [run for run in runs if run not in labels]:
+            raise MidframeError(
+                f"seeds: {name}: no row '{missing[0]}'; there are: {', '.join(labels)}"
+            )
     return labels
 
 
@@ -125,16 +135,18 @@ def to_csv(cells: Iterable[Cell]) -> str:
     writer = csv.writer(text, lineterminator="\n")
     estimates = ("score", "to_baseline", "to_best")
     writer.writerow(
-        ["label", "protocol", "metric", "cuts", "images", "left_out"]
+        ["label", "protocol", "metric", "cuts", "images", "left_out", "sequences"]
         + [f"{name}{part}" for name in estimates for part in ("", "_low", "_high")]
+        + ["to_baseline_p", "to_best_p"]
         + ["published", "score_minus_published"]
     )
     for cell in cells:
         row: list[object] = [cell.label, cell.protocol, cell.metric, int(cell.cuts)]
-        row += [cell.score.count, cell.score.left_out]
+        row += [cell.score.count, cell.score.left_out, cell.score.sequences]
         for name in estimates:
             estimate: Estimate | None = getattr(cell, name)
             row += ["", "", ""] if estimate is None else _numbers(estimate)
+        row += [_probability(cell.to_baseline), _probability(cell.to_best)]
         row += (
             ["", ""]
             if cell.published is None
@@ -145,6 +157,10 @@ def to_csv(cells: Iterable[Cell]) -> str:
         )
         writer.writerow(row)
     return text.getvalue()
+
+
+def _probability(estimate: Estimate | None) -> str:
+    return "" if estimate is None or math.isnan(estimate.p) else repr(estimate.p)
 
 
 def _numbers(estimate: Estimate) -> list[str]:
@@ -170,6 +186,8 @@ def to_markdown(
             heading = "All triplets, those with a jump cut too" if cuts else "Without jump cuts"
             lines += [f"### {heading}", ""]
         lines += _scores(chosen, settings.baseline) + [""]
+        if settings.seeds:
+            lines += _over_seeds(chosen, settings.seeds) + [""]
     if published is not None and any(cell.published is not None for cell in cells):
         lines += _beside(cells, published) + [""]
     left_out = max(cell.score.left_out for cell in cells)
@@ -224,6 +242,25 @@ def _scores(cells: Sequence[Cell], baseline: str) -> list[str]:
     return _rows(head, body)
 
 
+def _over_seeds(cells: Sequence[Cell], seeds: Mapping[str, Sequence[str]]) -> list[str]:
+    """Mean and standard deviation over the training runs of a stage."""
+    head = ["Protocol", "Stage", "Training runs", *(f"{m.upper()}{UNITS[m]}" for m in METRICS)]
+    found = {(cell.protocol, cell.label, cell.metric): cell.score.mean for cell in cells}
+    body = []
+    for protocol in dict.fromkeys(cell.protocol for cell in cells):
+        for name, runs in seeds.items():
+            row = [f"`{protocol}`", name, str(len(runs))]
+            for metric in METRICS:
+                means = [found[protocol, run, metric] for run in runs]
+                digits = DECIMALS[metric]
+                row.append(
+                    f"{statistics.fmean(means):.{digits}f} ± {statistics.stdev(means):.{digits}f}"
+                )
+            body.append(row)
+    told = "Mean and standard deviation over training runs that differ in their seed:"
+    return [told, "", *_rows(head, body)]
+
+
 def _marked(cell: Cell) -> str:
     """The mean, bold where it is the best, with a dagger where it cannot be told from the best."""
     text = _interval(cell.score, cell.metric)
@@ -264,14 +301,18 @@ def _interval(estimate: Estimate, metric: str) -> str:
     if not estimate.count:
         return "–"
     digits = DECIMALS[metric]
-    return f"{estimate.mean:.{digits}f} ({estimate.low:.{digits}f} to {estimate.high:.{digits}f})"
+    interval = f"{estimate.low:.{digits}f} to {estimate.high:.{digits}f}"
+    return f"{estimate.mean:.{digits}f} ({interval}{_over(estimate)})"
+
+
+def _over(estimate: Estimate) -> str:
+    return "" if estimate.over_videos else " ‡"
 
 
 def _signed(estimate: Estimate, metric: str) -> str:
     digits = DECIMALS[metric]
-    return (
-        f"{estimate.mean:+.{digits}f} ({estimate.low:+.{digits}f} to {estimate.high:+.{digits}f})"
-    )
+    interval = f"{estimate.low:+.{digits}f} to {estimate.high:+.{digits}f}"
+    return f"{estimate.mean:+.{digits}f} ({interval}{_over(estimate)})"
 
 
 def _rows(head: Sequence[str], body: Iterable[Sequence[str]]) -> list[str]:
