@@ -9,6 +9,8 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from model.evaluation.bootstrap import Estimate
 from model.evaluation.evaluate import Evaluation, open_evaluation
 from model.evaluation.metrics import PROTOCOLS
@@ -48,7 +50,7 @@ def make_table(evaluations: Sequence[Path], settings: TableSettings, out: Path) 
     cells = compare(dict(zip(labels, opened, strict=True)), rows, settings)
     with publish(out) as partial:
         (partial / "table.csv").write_text(to_csv(cells), encoding="utf-8")
-        text = to_markdown(cells, settings, published, opened[0])
+        text = to_markdown(cells, settings, published, dict(zip(labels, opened, strict=True)))
         (partial / "table.md").write_text(text, encoding="utf-8")
         inputs = {f"{index}": path for index, path in enumerate(evaluations)}
         write_manifest(partial, KIND, FORMAT_VERSION, settings, inputs, labels=labels)
@@ -173,9 +175,10 @@ def to_markdown(
     cells: Sequence[Cell],
     settings: TableSettings,
     published: PublishedTable | None,
-    evaluation: Evaluation,
+    evaluations: Mapping[str, Evaluation],
 ) -> str:
     """The table as a section of Markdown; every number stands under the name of its protocol."""
+    evaluation = next(iter(evaluations.values()))
     cut_count = int(evaluation.scores["cut"].sum())
     lines = [f"## {settings.title}", "", _what(evaluation, cut_count), ""]
     for cuts in (False, True):
@@ -190,13 +193,21 @@ def to_markdown(
             lines += _over_seeds(chosen, settings.seeds) + [""]
     if published is not None and any(cell.published is not None for cell in cells):
         lines += _beside(cells, published) + [""]
-    left_out = max(cell.score.left_out for cell in cells)
-    if left_out:
+    columns = [f"{protocol}_psnr" for protocol in settings.protocols]
+    exact = max(
+        int(np.isinf(one.scores[column]).sum())
+        for one in evaluations.values()
+        for column in columns
+    )
+    if exact:
         lines += [
-            f"Up to {left_out} images are predicted without any error; their PSNR is infinite and "
+            f"Up to {exact} images are predicted without any error; their PSNR is infinite and "
             "not part of a mean.",
             "",
         ]
+    for label, one in evaluations.items():
+        if one.scored:
+            lines += [_by_others(label, one), ""]
     lines += [LEGEND, ""]
     lines += [f"- {PROTOCOLS[name]}" for name in settings.protocols]
     return "\n".join(lines) + "\n"
@@ -214,6 +225,19 @@ def _what(evaluation: Evaluation, cut_count: int) -> str:
     if len(evaluation.sequences) <= FEW_SEQUENCES:
         sources = [_source(name, of) for name, of in evaluation.sequences.items()]
         text += f" Read from {'; '.join(sources)}."
+    return text
+
+
+def _by_others(label: str, evaluation: Evaluation) -> str:
+    """What predictions by others were, and that some are missing."""
+    scored = evaluation.scored
+    made = f"by `{scored['command']}`" if "command" in scored else f"in {scored['predictions']}"
+    text = f"{label}: predictions of another program, {made}, SHA-256 `{scored['sha256']}`."
+    if evaluation.missing:
+        text += (
+            f" {evaluation.missing} of {len(evaluation.scores)} could not be scored, so its mean "
+            "is over fewer triplets than the others'; differences are over those in common."
+        )
     return text
 
 
