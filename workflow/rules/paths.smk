@@ -75,7 +75,7 @@ def source_digest(*names):
 
     A parameter and not an input, so that neither a touch nor another place of the repository does.
     """
-    return digest([file_digest(Path(workflow.basedir, name)) for name in names])
+    return digest([file_digest(ROOT / name) for name in names])
 
 
 def as_json(settings, *left_out):
