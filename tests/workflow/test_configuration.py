@@ -2,6 +2,7 @@
 
 import ast
 import re
+import shutil
 import subprocess
 import sys
 import tomllib
@@ -90,6 +91,36 @@ def test_the_papers_graph_is_complete(paper: Outcome) -> None:
     assert sorted(jobs(paper, "draw")) == [
         f"{place}/figures/figure-{number}" for number in (2, 3, 4, 5)
     ]
+
+
+def dry_run(folder: Path, snakefile: Path) -> Outcome:
+    """What a graph would run in a folder, with the configuration that the graph names."""
+    done = subprocess.run(
+        [sys.executable, "-m", "snakemake", "--dry-run", "--cores", "1", "-s", str(snakefile)],
+        cwd=folder,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    return Outcome(done.returncode, done.stdout)
+
+
+def test_a_workflow_that_snakedeploy_deploys_has_the_same_graph(tmp_path: Path) -> None:
+    # What `snakedeploy deploy-workflow` makes: a copy of config/, and a module.
+    shutil.copytree(ROOT / "config", tmp_path / "config")
+    (tmp_path / "workflow").mkdir()
+    (tmp_path / "workflow/Snakefile").write_text(
+        'configfile: "config/config.yaml"\n'
+        f"module midframe:\n    snakefile: {str(ROOT / 'workflow/Snakefile')!r}\n    config: config\n"
+        "use rule * from midframe\n"
+    )
+    deployed, here = (
+        dry_run(tmp_path, file) for file in (tmp_path / "workflow/Snakefile", ROOT / "Snakefile")
+    )
+    assert deployed.status == here.status == 0, deployed.output + here.output
+    assert deployed.rules == here.rules >= {"fetch", "sample", "train_stage", "report_page"}
 
 
 def test_validation_patches_are_held_apart_from_the_training_patches(paper: Outcome) -> None:
