@@ -81,7 +81,7 @@ def joined(shots: list[list[Frame]], count: int, random: np.random.Generator) ->
 
 
 def jumps(shot: list[Frame], random: np.random.Generator) -> Footage:
-    """One shot, of which 8 to 20 frames are left out at two places."""
+    """One shot, of which 8 to 20 frames are dropped at two places."""
     gaps = random.integers(8, 21, size=2)
     first, second = (len(shot) - int(gaps.sum())) * np.array([1, 2]) // 3
     kept = [

@@ -48,7 +48,7 @@ def _train_arguments(parser: argparse.ArgumentParser) -> None:
         type=float,
         default=STATE_MINUTES,
         metavar="M",
-        help="minutes between two states that a killed run can go on from (default: %(default)g)",
+        help="minutes between two states that a killed run can resume from (default: %(default)g)",
     )
     parser.add_argument(
         "--processes",
@@ -165,7 +165,7 @@ def _tables_arguments(parser: argparse.ArgumentParser) -> None:
         help="directories that evaluate has written, one a row",
     )
     parser.add_argument(
-        "--left-out",
+        "--skipped",
         metavar="WHY",
         help="write a table without rows that says why there are none",
     )
@@ -175,17 +175,17 @@ def _tables_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _tables(arguments: argparse.Namespace) -> None:
-    from model.reporting.tables import leave_out, make_table
+    from model.reporting.tables import make_table, skip_table
     from model.settings import TableSettings
     from pipeline.errors import MidframeError
     from pipeline.settings import load
 
     settings = load(TableSettings, arguments.settings)
-    if bool(arguments.evaluations) == bool(arguments.left_out):
-        raise MidframeError("tables: give evaluations, or --left-out and why there are none")
-    if arguments.left_out:
-        leave_out(arguments.left_out, settings, arguments.out)
-        notice(f"{settings.title}: left out: {arguments.left_out}")
+    if bool(arguments.evaluations) == bool(arguments.skipped):
+        raise MidframeError("tables: give evaluations, or --skipped and why there are none")
+    if arguments.skipped:
+        skip_table(arguments.skipped, settings, arguments.out)
+        notice(f"{settings.title}: skipped: {arguments.skipped}")
     else:
         make_table(arguments.evaluations, settings, arguments.out)
 
@@ -233,11 +233,11 @@ def _report_arguments(parser: argparse.ArgumentParser) -> None:
             f"--{name}", type=Path, nargs="+", default=[], metavar="PATH", help=what
         )
     parser.add_argument(
-        "--left-out",
+        "--skipped",
         nargs="+",
         default=[],
         metavar="WHY",
-        help="lines that say what was left out, and why",
+        help="lines that say what was skipped, and why",
     )
     parser.set_defaults(command=_report)
 
@@ -252,7 +252,7 @@ def _report(arguments: argparse.Namespace) -> None:
         tables=arguments.table,
         figures=arguments.figures,
         videos=arguments.video,
-        left_out=arguments.left_out,
+        skipped=arguments.skipped,
     )
     write_report(parts, arguments.out, arguments.title)
 

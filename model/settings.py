@@ -55,7 +55,7 @@ class TrainingSettings(Settings):
     """One stage of training, as the command `train` takes it; the defaults are the paper's."""
 
     network: NetworkSettings | None = None
-    """The network to train. Left out: that of the weights the stage starts from, or, when it
+    """The network to train. Default: that of the weights the stage starts from, or, when it
     starts from scratch, the paper's."""
     epochs: int = Field(50, ge=1)
     """Passes over the training patches."""
@@ -238,7 +238,7 @@ class FigureSettings(Settings):
 
     triplets: list[str] = []
     """Triplets, `sequence:first_frame`, to show side by side; each must be kept by the
-    evaluations. Left out: every triplet that all of them kept."""
+    evaluations. Default: every triplet that all of them kept."""
     error_peak: int = Field(64, ge=1, le=255)
     """Difference in levels (0..255) that the error map shows as its brightest colour."""
     note: str = ""

@@ -119,7 +119,7 @@ def _exclude_argument(parser: argparse.ArgumentParser) -> None:
         nargs="+",
         default=[],
         metavar="FLAGS",
-        help="leave out the windows that these files of flags (see browse) mark as bad",
+        help="skip the windows that these files of flags (see browse) mark as bad",
     )
 
 

@@ -37,7 +37,7 @@ def prepare_caches(
     Parameters
     ----------
     package : the folder of an installed package.
-    environment : left out, the process's own.
+    environment : default: the process's own.
     tell : takes the line.
     """
     environment = os.environ if environment is None else environment

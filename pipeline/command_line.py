@@ -25,7 +25,7 @@ def settings_argument(parser: argparse.ArgumentParser, what: str) -> None:
         "--settings",
         metavar="S",
         help=f"{what} as JSON text, or a YAML or JSON file that holds them; "
-        "what is left out keeps its default (see docs/settings.md)",
+        "what is not named keeps its default (see docs/settings.md)",
     )
 
 

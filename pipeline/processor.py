@@ -83,8 +83,8 @@ def find_cores(
     Parameters
     ----------
     root : where the trees ``proc`` and ``sys`` lie.
-    environment : left out, the process's own.
-    seen : cores of the machine; left out, those of this one, and the affinity counts.
+    environment : default: the process's own.
+    seen : cores of the machine; default: those of this one, and the affinity counts.
 
     Raises
     ------
@@ -207,7 +207,7 @@ def choose_threads(
 
     Parameters
     ----------
-    wanted : what the user asks for; left out, the environment variable `SETTING` does, and without
+    wanted : what the user asks for; default: the environment variable `SETTING` does, and without
         it as many as there are cores allowed. What is asked for is taken as it is, except that
         several processes of one training share it.
 
@@ -240,7 +240,7 @@ def use_threads(
     ----------
     exactly : where two cores seen are one with two sets of registers, or fewer than ``count`` are
         there, torch takes the number of real ones instead; not so if this is set.
-    environment : left out, the process's own.
+    environment : default: the process's own.
     """
     environment = os.environ if environment is None else environment
     environment.update(dict.fromkeys(THREAD_COUNTS, str(count)))

@@ -16,7 +16,7 @@ from pipeline.provenance import check_replaceable, digest, file_digest, package_
 
 
 def code_digest(folder: Path = Path(__file__).parent) -> str:
-    """Digest of a package's source files, those of its rooms too; this one's, if left out."""
+    """Digest of a package's source files, those of its rooms too; default: this one's."""
     files = sorted(folder.rglob("*.py"))
     return digest({file.relative_to(folder).as_posix(): file_digest(file) for file in files})
 

@@ -133,8 +133,8 @@ class DatasetSettings(Settings):
     one that FFmpeg finds best, and never a cover picture."""
     on_bad_frame: OnBadFrame = "error"
     """What frames that cannot be used do (unreadable, or of another size or colour mode than the
-    rest): stop with the file and the fix, or be left out, with every triplet they are part of, and
-    listed with the reason. A sequence without a triplet is left out as a whole."""
+    rest): stop with the file and the fix, or be skipped, with every triplet they are part of, and
+    listed with the reason. A sequence without a triplet is skipped as a whole."""
 
     @model_validator(mode="after")
     def _path_fits_source(self) -> Self:
@@ -214,7 +214,7 @@ class PatchSettings(Settings):
     cut_threshold: float = Field(8e-3, gt=0)
     """Histogram distance above which two neighbouring frames are held to be a jump cut."""
     on_bad_frame: OnBadFrame = "error"
-    """What a sequence with frames smaller than a patch does: stop, or be left out and listed."""
+    """What a sequence with frames smaller than a patch does: stop, or be skipped and listed."""
     seed: int = Field(0, ge=0)
     """Seed of every random choice; each (seed, sequence, triplet) has a stream of its own."""
     shard_samples: int = Field(256, ge=1)

@@ -103,7 +103,7 @@ def batches(
     Parameters
     ----------
     apply : what to do with the triplet (uint8 [3, H, W, 3]) of a sample (its index).
-    first : number of the first batch to yield; those before are passed over unread.
+    first : number of the first batch to yield; those before are skipped unread.
     process, processes : which share of each batch to read. A batch has the same samples however
         many processes share it. A process that a small last batch leaves nothing gets a sample
         that counts for nothing, because it has to take part in every step.

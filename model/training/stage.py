@@ -68,7 +68,7 @@ class Stage:
             self.network, _optimizer(settings, network)
         )
         self.parts: Parts | None = None
-        # Of this run, and of those before that it goes on from: they decide the order of sums.
+        # Of this run, and of those that it resumes: they decide the order of sums.
         self.threads = [torch.get_num_threads()]
         self.position = Position()
         self.steps_an_epoch = math.ceil(len(training_store) / settings.batch_size)
@@ -268,7 +268,7 @@ class Stage:
                 self.accelerator.scaler.load_state_dict(state["scaler"])
             self.position = Position(**state["position"])
             if self.accelerator.is_main_process:
-                notice(f"training {self.name}: going on after step {self.done} of {self.steps}")
+                notice(f"training {self.name}: resuming after step {self.done} of {self.steps}")
             self._note_threads(state["threads"])
         self.accelerator.wait_for_everyone()
 

@@ -136,7 +136,7 @@ def _features(settings: TrainingSettings, vgg: Path | None) -> torch.nn.Module |
     if settings.loss in LOSSES_WITH_FEATURES:
         return load_features(vgg)
     if vgg is not None:
-        raise MidframeError(f"{vgg}: the loss {settings.loss} uses no VGG weights; leave out --vgg")
+        raise MidframeError(f"{vgg}: the loss {settings.loss} uses no VGG weights; omit --vgg")
     return None
 
 

@@ -81,7 +81,7 @@ class BadFrameError(MidframeError):
 def image_files(folder: Path) -> list[Path]:
     """The images of a folder in the order of their names, numbers in them by value.
 
-    Hidden files are passed over.
+    Hidden files are skipped.
     """
     files = (
         file

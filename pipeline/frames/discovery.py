@@ -14,7 +14,7 @@ def find_sequences(path: Path) -> list[tuple[str, Path]]:
 
     A sequence is a video file, or a folder that holds images. Its name is the path inside the
     folder without suffix, or with it where two would have one name; bytes of a name that are not
-    UTF-8 are written as ``%E9``. Linked folders are followed, hidden ones passed over.
+    UTF-8 are written as ``%E9``. Linked folders are followed, hidden ones skipped.
 
     Raises
     ------

@@ -215,8 +215,8 @@ def open_frames(path: Path) -> list[FrameSequence]:
     return sequences
 
 
-def left_out(path: Path) -> list[dict[str, Any]]:
-    """What ``fetch`` has left out of a dataset directory; of any other folder, nothing.
+def skipped_frames(path: Path) -> list[dict[str, Any]]:
+    """What ``fetch`` has skipped of a dataset directory; of any other folder, nothing.
 
     Returns
     -------

@@ -141,7 +141,7 @@ def _tell_passed_over(root: Path, shown: Path) -> None:
         kinds = ", ".join(f"{count} {suffix}" for suffix, count in others.most_common(8))
         more = ", ..." if len(others) > 8 else ""
         notice(
-            f"{shown}: passed over {others.total()} files that are neither video nor image: "
+            f"{shown}: skipped {others.total()} files that are neither video nor image: "
             f"{kinds}{more}"
         )
 

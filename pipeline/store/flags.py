@@ -1,7 +1,7 @@
 """Marks that people set on windows: bad or interesting, with a note.
 
 They lie in a JSON file beside a store, never in it: a store is what its settings make of its
-inputs. `sample` and `export` can leave out what is marked bad.
+inputs. `sample` and `export` can skip what is marked bad.
 """
 
 import json

@@ -38,24 +38,24 @@ MODEL_ENVIRONMENT = f"../../envs/model-{EXPERIMENT.environment}.yaml"
 LOGS = f"{RESULTS}/logs"
 BENCHMARKS = f"{RESULTS}/benchmarks"
 
-# Benchmarks whose folder is not there, and why; they stop nothing else.
-LEFT_OUT = {
+# Benchmarks whose folder is missing, and why; they stop nothing else.
+SKIPPED = {
     name: why
     for name, evaluation in EXPERIMENT.evaluations.items()
     if evaluation.folder is not None
     and (why := absence(Path(evaluation.folder), evaluation.layout)) is not None
 }
-for name, why in LEFT_OUT.items():
-    logger.warning(f"left out: {name}: {why}")
+for name, why in SKIPPED.items():
+    logger.warning(f"skipped: {name}: {why}")
 TABLES = [
     name
     for name, table in EXPERIMENT.tables.items()
-    if table.evaluation not in LEFT_OUT
+    if table.evaluation not in SKIPPED
 ]
 FIGURES = [
     name
     for name, figure in EXPERIMENT.figures.items()
-    if LEFT_OUT.keys().isdisjoint([figure.evaluation, *figure.resolutions])
+    if SKIPPED.keys().isdisjoint([figure.evaluation, *figure.resolutions])
 ]
 
 
@@ -78,10 +78,10 @@ def source_digest(*names):
     return digest([file_digest(ROOT / name) for name in names])
 
 
-def as_json(settings, *left_out):
+def as_json(settings, *excluded):
     """One stage's settings, as its command takes them and as Snakemake remembers them."""
     return json.dumps(
-        settings.model_dump(mode="json", exclude=set(left_out)), sort_keys=True
+        settings.model_dump(mode="json", exclude=set(excluded)), sort_keys=True
     )
 
 
@@ -172,7 +172,7 @@ def evaluation_directories(evaluation, models):
 
 def table_rows(wildcards):
     table = EXPERIMENT.tables[wildcards.table]
-    if table.evaluation in LEFT_OUT:
+    if table.evaluation in SKIPPED:
         return []
     return evaluation_directories(table.evaluation, [row.model for row in table.rows])
 
@@ -186,10 +186,10 @@ def table_settings(wildcards):
     return json.dumps(table, sort_keys=True)
 
 
-def table_left_out(wildcards):
+def table_skipped(wildcards):
     """The option that makes a table without rows, where what it measures is not there."""
-    why = LEFT_OUT.get(EXPERIMENT.tables[wildcards.table].evaluation)
-    return f"--left-out {shlex.quote(why)}" if why else ""
+    why = SKIPPED.get(EXPERIMENT.tables[wildcards.table].evaluation)
+    return f"--skipped {shlex.quote(why)}" if why else ""
 
 
 def figure_stages(wildcards):

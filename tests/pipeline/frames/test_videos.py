@@ -266,6 +266,6 @@ def test_one_dataset_holds_all_kinds_and_a_message_names_the_users_own_path(
     manifest = read_manifest(tmp_path / "out", "frames", 2)
     assert [one["name"] for one in manifest["sequences"]] == ["clip.avi", "clip.mp4", "clip.ts"]
     said = capsys.readouterr().err
-    assert f"{folder}: passed over 1 files that are neither video nor image: 1 .txt" in said
+    assert f"{folder}: skipped 1 files that are neither video nor image: 1 .txt" in said
     assert f"skipped broken: {folder}/broken.mp4: not a readable video" in said
     assert "partial" not in said
