@@ -113,7 +113,9 @@ def test_a_workflow_that_snakedeploy_deploys_has_the_same_graph(tmp_path: Path) 
     (tmp_path / "workflow").mkdir()
     (tmp_path / "workflow/Snakefile").write_text(
         'configfile: "config/config.yaml"\n'
-        f"module midframe:\n    snakefile: {str(ROOT / 'workflow/Snakefile')!r}\n    config: config\n"
+        "module midframe:\n"
+        f"    snakefile: {str(ROOT / 'workflow/Snakefile')!r}\n"
+        "    config: config\n"
         "use rule * from midframe\n"
     )
     deployed, here = (
