@@ -261,7 +261,7 @@ def main() -> None:
     rows = {name: above(scores[name], threshold) for name, (_, threshold) in measures.items()}
     for name, detector in (("content", ContentDetector), ("histogram", HistogramDetector)):
         find = as_it_comes(detector)
-        rows[f"{name}, as it comes"] = [find(one.frames) for one in footage]
+        rows[f"{name}, defaults"] = [find(one.frames) for one in footage]
     tallies = {name: by_kind(footage, reported) for name, reported in rows.items()}
     print(f"{'':22}" + "".join(f"{name:>24}" for name in tallies))
     for kind in tallies["ours"]:

@@ -131,7 +131,7 @@ def _evaluate_arguments(parser: argparse.ArgumentParser) -> None:
     _model_arguments(parser, others=True)
     output_argument(parser, "directory to write: scores.csv and the pictures asked for")
     parser.add_argument(
-        "--label", metavar="NAME", help="name of the model in tables (default: its file's)"
+        "--label", metavar="NAME", help="name of the model in tables (default: that of its file)"
     )
     threads_argument(parser)
     settings_argument(parser, "settings of the evaluation")
@@ -296,7 +296,7 @@ def _interpolate(arguments: argparse.Namespace) -> None:
     if len(sources) == 1:
         check_paths(sources[0], target)
     elif arguments.times != 2:
-        raise MidframeError("--times: between two images one is made; it is for videos only")
+        raise MidframeError("--times: for videos only; two images give one between them")
     predictor = load_predictor(arguments.model, arguments.device, settings.tile_pixels)
     if len(sources) == 1:
         interpolate_video(sources[0], target, predictor, arguments.times, settings)
@@ -341,7 +341,7 @@ def _fetch_vgg(arguments: argparse.Namespace) -> None:
 
 
 def add_commands(commands: Commands) -> None:
-    """Add the commands of networks, in the order in which a network comes to use."""
+    """Add the commands of networks, in the order in which they are used."""
     _train_arguments(commands.add_parser("train", help="train one stage"))
     _evaluate_arguments(commands.add_parser("evaluate", help="measure a model on triplets"))
     _tables_arguments(commands.add_parser("tables", help="compare evaluations in a table"))
