@@ -255,7 +255,7 @@ class VideoSettings(Settings):
     preset: Literal["ultrafast", "veryfast", "fast", "medium", "slow", "veryslow"] = "medium"
     """Speed of H.264: slower makes smaller files."""
     cut_threshold: float | None = Field(8e-3, gt=0)
-    """Histogram distance above which two frames count as a jump cut; across one, the nearer frame is
-    repeated. null: no search for cuts."""
+    """Histogram distance above which two frames count as a jump cut; across one, the nearer frame
+    is repeated. null: no search for cuts."""
     tile_pixels: int = Field(2048 * 1280, ge=32 * 32)
     """Pixels of the largest piece of a frame that the network sees at once; bounds the memory."""

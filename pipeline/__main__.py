@@ -170,8 +170,8 @@ def add_commands(commands: Commands) -> None:
         nargs="+",
         default=[],
         metavar="PATCHES",
-        help="patch directories that must share no frame with the new one, such as the training patches "
-        "when validation patches are chosen",
+        help="patch directories that must share no frame with the new one, such as the training "
+        "patches when validation patches are chosen",
     )
     _exclude_argument(sample)
     output_argument(sample, "patch directory to write")

@@ -1,7 +1,8 @@
 """Where compiled code and font lists are kept, even if everything else is read-only.
 
-Numba keeps what it compiles beside the source, or else in the user's cache. If both the installation
-(a container, a package manager's store) and HOME are read-only, it fails with a traceback.
+Numba keeps what it compiles beside the source, or else in the user's cache. If both the
+installation (a container, a package manager's store) and HOME are read-only, it fails with a
+traceback.
 """
 
 import atexit

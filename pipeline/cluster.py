@@ -18,8 +18,8 @@ from pipeline.progress import notice
 Task = TypeVar("Task")
 Result = TypeVar("Result")
 
-# Tasks of a kind need the same arrays again and again. By default Dask returns each freed one to the
-# system and fetches the next page by page, which takes a tenth of the time of a flow.
+# Tasks of a kind need the same arrays again and again. By default Dask returns each freed one to
+# the system and fetches the next page by page, which takes a tenth of the time of a flow.
 KEPT_MEMORY = {
     "MALLOC_MMAP_THRESHOLD_": str(32 << 20),  # bytes, the most that glibc takes
     "MALLOC_TRIM_THRESHOLD_": str(64 << 20),
@@ -82,8 +82,8 @@ class Cluster:
                 submit(threads * TASKS_AHEAD - len(running))
         except KilledWorker as error:
             raise MidframeError(
-                f"{running[error.task]}: {error.allowed_failures + 1} workers died while running it; is the "
-                "memory of a worker too small, or a file damaged?"
+                f"{running[error.task]}: {error.allowed_failures + 1} workers died while running "
+                "it; is the memory of a worker too small, or a file damaged?"
             ) from None
         except CancelledError:
             raise MidframeError(

@@ -100,7 +100,7 @@ def find_cores(
             limits.append(Limit(len(os.sched_getaffinity(0)), "the affinity of the process"))
     quota = cgroup_quota(root)
     if quota is not None:
-        # One thread more than whole cores would be stopped for part of each period, and others wait.
+        # A thread beyond whole cores would be stopped for part of each period, and others wait.
         limits.append(Limit(max(1, math.floor(quota)), f"a quota of {quota:g} (cgroup)"))
     processes = _number(environment, PROCESSES)
     for name in SHARES:

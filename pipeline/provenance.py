@@ -1,8 +1,8 @@
 """Manifests, digests and atomic publishing: why a directory with the right name can be trusted.
 
 Every stage writes its data under a temporary name in the same folder, adds a ``manifest.json``, and
-renames the directory when it is complete. A manifest holds no time and no absolute path, so the same
-inputs and settings give the same bytes.
+renames the directory when it is complete. A manifest holds no time and no absolute path, so the
+same inputs and settings give the same bytes.
 """
 
 import contextlib

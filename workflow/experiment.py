@@ -107,7 +107,7 @@ class Video(VideoSettings):
     model: str
     """Name of the model, or `linear`."""
     times: Literal[2, 4, 8] = 2
-    """Frames to make of one."""
+    """Frames to make from one."""
 
 
 class Experiment(Settings):
@@ -118,7 +118,7 @@ class Experiment(Settings):
     environment: Literal["cpu", "cuda"] = "cpu"
     """Which conda environment the networks run in, with `snakemake --sdm conda`."""
     archives: str = "data"
-    """Folder for what is downloaded; experiments may share it."""
+    """Folder for downloads; experiments may share it."""
     vgg: str | None = None
     """torchvision's VGG-19 weights that are already on disk, used instead of the download; the
     losses `vgg` and `combined` need them."""
@@ -189,7 +189,7 @@ class Experiment(Settings):
     def _check_split(self, stage: str) -> None:
         """Refuse a stage whose training and validation patches are sure to share a sequence.
 
-        Where it depends on the names in a dataset, ``midframe sample`` tells.
+        If that depends on the names in a dataset, ``midframe sample`` checks it.
         """
         settings = self.stages[stage]
         training, validation = self.patches[settings.patches], self.patches[settings.validation]
@@ -250,7 +250,7 @@ class Experiment(Settings):
 def _check(names: Iterable[str], known: Iterable[str], place: str) -> None:
     for name in names:
         if name not in known:
-            raise ValueError(f"{place}: there is no '{name}'; there are: {', '.join(known)}")
+            raise ValueError(f"{place}: no '{name}'; there are: {', '.join(known)}")
 
 
 def schema() -> str:

@@ -1,6 +1,7 @@
 """A sequence of frames, from a folder of images or a video file.
 
-Frames are uint8 RGB arrays ``[H, W, 3]`` and come one at a time: a video is never in memory as a whole.
+Frames are uint8 RGB arrays ``[H, W, 3]`` and come one at a time: a video is never in memory
+as a whole.
 """
 
 import fnmatch
@@ -121,7 +122,7 @@ class FrameSequence:
                 yield index, read_image(file)
 
     def video_index(self) -> VideoIndex:
-        """Where the frames of a video come from; without an index, the video is decoded to make one.
+        """Where the frames of a video come from; if nothing says so, the video is decoded.
 
         Raises
         ------

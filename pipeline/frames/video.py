@@ -1,7 +1,7 @@
 """Videos: which of a file's pictures are used, what each looks like, and reading any of them.
 
-A video is decoded in order from a point before the first wanted frame, and never held in
-memory as a whole. `read_video` yields the frames of reading in order, wherever it starts: each picture is
+A video is decoded in order from a point before the first wanted frame, and is never in memory as a
+whole. `read_video` yields the frames of reading in order, wherever it starts: each picture is
 compared with the checksum taken then (`pipeline.frames.video_index`).
 """
 

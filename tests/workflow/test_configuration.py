@@ -169,7 +169,7 @@ def test_every_stage_is_a_job_that_waits_for_its_parent(paper: Outcome) -> None:
         (["stages", "l1", "epocs"], 3, "stages.l1.epocs: unknown key 'epocs'; did you mean"),
         (["stages", "l1", "epochs"], 0, "stages.l1.epochs: Input should be greater than or equal"),
         (["stages", "l1", "epochs"], "x", "stages.l1.epochs: Input should be a valid integer"),
-        (["stages", "l1", "patches"], "x", "stages.l1.patches: there is no 'x'; there are: train"),
+        (["stages", "l1", "patches"], "x", "stages.l1.patches: no 'x'; there are: train"),
         (["stages", "ssim", "start", "epoch"], 99, "stages.ssim.start.epoch: stage 'l1' has"),
         (["stages", "l1", "start"], {"stage": "ssim", "epoch": 1}, "l1 starts from ssim starts"),
         (

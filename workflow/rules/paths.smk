@@ -1,4 +1,4 @@
-"""Where things lie, and the settings of each."""
+"""Paths, and the settings of each."""
 
 import json
 import shlex
@@ -19,7 +19,7 @@ try:
 except MidframeError as error:
     raise WorkflowError(str(error)) from None
 
-# What a job gets that uses all cores: not those that a container's quota or a binding withholds.
+# Threads of a job that uses all cores, without those that a container's quota or a binding withholds.
 CORES = min(workflow.cores, thread_count())
 RESULTS = EXPERIMENT.results
 ARCHIVES = EXPERIMENT.archives
@@ -48,9 +48,7 @@ SKIPPED = {
 for name, why in SKIPPED.items():
     logger.warning(f"skipped: {name}: {why}")
 TABLES = [
-    name
-    for name, table in EXPERIMENT.tables.items()
-    if table.evaluation not in SKIPPED
+    name for name, table in EXPERIMENT.tables.items() if table.evaluation not in SKIPPED
 ]
 FIGURES = [
     name
@@ -73,7 +71,7 @@ wildcard_constraints:
 def source_digest(*names):
     """Digest of the code that decides what a stage computes: an edit runs the stage again.
 
-    A parameter and not an input, so that neither a touch nor another place of the repository does.
+    A parameter and not an input, so that neither a touch nor a move of the repository does.
     """
     return digest([file_digest(ROOT / name) for name in names])
 
@@ -108,7 +106,7 @@ def model_argument(name):
 
 
 def user_files(wildcards):
-    """The user's own files that a dataset is made of, so that a change in them is noticed."""
+    """The user's own files that a dataset is made of, so that Snakemake notices a change."""
     settings = EXPERIMENT.datasets[wildcards.dataset]
     if settings.path is None:
         return []
@@ -126,7 +124,7 @@ def user_files(wildcards):
 
 
 def datasets_of(wildcards, place):
-    """Where the datasets of a patch set lie."""
+    """Paths of the datasets of a patch set."""
     return expand(place, dataset=EXPERIMENT.patches[wildcards.patches].datasets)
 
 
@@ -187,7 +185,7 @@ def table_settings(wildcards):
 
 
 def table_skipped(wildcards):
-    """The option that makes a table without rows, where what it measures is not there."""
+    """The option that makes a table without rows, if what it measures is missing."""
     why = SKIPPED.get(EXPERIMENT.tables[wildcards.table].evaluation)
     return f"--skipped {shlex.quote(why)}" if why else ""
 
