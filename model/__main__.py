@@ -8,7 +8,13 @@ import sys
 from pathlib import Path
 
 from model.settings import STATE_MINUTES
-from pipeline.command_line import output_argument, run, settings_argument, threads_argument
+from pipeline.command_line import (
+    Commands,
+    output_argument,
+    run,
+    settings_argument,
+    threads_argument,
+)
 from pipeline.progress import notice
 
 
@@ -191,7 +197,7 @@ def _report_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--title", default="Midframe", help="heading of the page")
     for name, what in (
-        ("inspection", "directories that `python -m pipeline inspect` has written"),
+        ("inspection", "directories that inspect has written"),
         ("training", "trained stages"),
         ("evaluation", "evaluations"),
         ("table", "tables"),
@@ -228,7 +234,7 @@ def _report(arguments: argparse.Namespace) -> None:
 
 def _interpolate_arguments(parser: argparse.ArgumentParser) -> None:
     parser.usage = (
-        "python -m model interpolate [-h] --model WEIGHTS [--times 2|4|8] [--device D] "
+        f"{parser.prog} [-h] --model WEIGHTS [--times 2|4|8] [--device D] "
         "[--settings S]\n       (IN OUT | FIRST THIRD OUT)"
     )
     parser.add_argument(
@@ -309,9 +315,8 @@ def _fetch_vgg(arguments: argparse.Namespace) -> None:
     fetch_vgg(arguments.out)
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m model", description=__doc__.split(":")[0])
-    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+def add_commands(commands: Commands) -> None:
+    """Add the commands of networks, in the order in which a network comes to use."""
     _train_arguments(commands.add_parser("train", help="train one stage"))
     _evaluate_arguments(commands.add_parser("evaluate", help="measure a model on triplets"))
     _tables_arguments(commands.add_parser("tables", help="compare evaluations in a table"))
@@ -326,6 +331,11 @@ def _parser() -> argparse.ArgumentParser:
     _fetch_vgg_arguments(
         commands.add_parser("fetch-vgg", help="download the VGG-19 that some losses need")
     )
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m model", description=__doc__.split(":")[0])
+    add_commands(parser.add_subparsers(required=True, metavar="COMMAND"))
     return parser
 
 

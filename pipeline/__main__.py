@@ -4,7 +4,13 @@ import argparse
 import sys
 from pathlib import Path
 
-from pipeline.command_line import cluster_arguments, output_argument, run, settings_argument
+from pipeline.command_line import (
+    Commands,
+    cluster_arguments,
+    output_argument,
+    run,
+    settings_argument,
+)
 from pipeline.errors import MidframeError
 from pipeline.settings import (
     CutSettings,
@@ -98,15 +104,8 @@ def _export(arguments: argparse.Namespace) -> None:
     )
 
 
-def build_parser() -> argparse.ArgumentParser:
-    """The parser of all data commands."""
-    parser = argparse.ArgumentParser(
-        prog="python -m pipeline",
-        description="From videos to a store of patches. Commands are listed in the order in "
-        "which a dataset is built; each writes one directory, whole or not at all.",
-    )
-    commands = parser.add_subparsers(required=True, metavar="COMMAND")
-
+def add_commands(commands: Commands) -> None:
+    """Add the data commands, in the order in which a dataset is built."""
     fetch = commands.add_parser("fetch", help="get a dataset: download, or take a folder")
     fetch.add_argument(
         "dataset",
@@ -188,6 +187,16 @@ def build_parser() -> argparse.ArgumentParser:
     output_argument(export, "directory to write")
     cluster_arguments(export)
     export.set_defaults(command=_export)
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The parser of all data commands."""
+    parser = argparse.ArgumentParser(
+        prog="python -m pipeline",
+        description="From videos to a store of patches. Commands are listed in the order in "
+        "which a dataset is built; each writes one directory, whole or not at all.",
+    )
+    add_commands(parser.add_subparsers(required=True, metavar="COMMAND"))
     return parser
 
 

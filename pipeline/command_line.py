@@ -1,15 +1,22 @@
-"""What the commands of `python -m pipeline` and `python -m model` have in common."""
+"""What the commands of both packages have in common."""
 
 import argparse
 import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from pipeline.caches import prepare_caches
 from pipeline.errors import MidframeError
 from pipeline.processor import SETTING, choose_threads, use_threads
 from pipeline.progress import notice
+
+if TYPE_CHECKING:
+    Commands = argparse._SubParsersAction[argparse.ArgumentParser]
+else:
+    Commands = argparse._SubParsersAction
+"""What `add_subparsers` returns: a parser's commands, to which each package adds its own."""
 
 
 def settings_argument(parser: argparse.ArgumentParser, what: str) -> None:

@@ -81,13 +81,17 @@ def interpolate(
 
     Parameters
     ----------
-    network : a network, or ``"linear"`` for the mean of the two frames.
-    first, third : uint8 RGB ``[H, W, 3]``, of one size.
-    tile_pixels : frames of more pixels are predicted in tiles, which bounds the memory.
+    network : SepConv or "linear"
+        A network, or the mean of the two frames.
+    first, third : uint8[H, W, 3]
+        RGB, of one size.
+    tile_pixels : int
+        Frames of more pixels are predicted in tiles, which bounds the memory.
 
     Returns
     -------
-    uint8 RGB ``[H, W, 3]``, rounded half up.
+    uint8[H, W, 3]
+        RGB, rounded half up.
 
     Raises
     ------

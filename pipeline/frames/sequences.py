@@ -188,7 +188,7 @@ def open_frames(path: Path) -> list[FrameSequence]:
         if sequence.bad:
             raise BadFrameError(
                 f"{sequence.bad[0].reason}; mend it, or make a dataset of the folder that leaves "
-                "it out: `python -m pipeline fetch folder`, on_bad_frame: skip"
+                "it out: `midframe fetch folder`, on_bad_frame: skip"
             )
     return sequences
 

@@ -241,7 +241,8 @@ class PatchStore:
 
         Returns
         -------
-        uint8 RGB ``[n, 3, H, W, 3]``: first, middle and third frame.
+        uint8[n, 3, H, W, 3]
+            RGB of the first, middle and third frame.
 
         Raises
         ------
@@ -283,7 +284,7 @@ class PatchStore:
             sample, reason = damage
             raise MidframeError(
                 f"{self.path}: sample {sample} is damaged ({reason}); run "
-                f"`python -m pipeline verify {self.path}`"
+                f"`midframe verify {self.path}`"
             ) from None
         return read.out
 
