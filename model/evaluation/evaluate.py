@@ -25,8 +25,8 @@ from model.evaluation.triplets import (
     prepare,
     read_triplets,
 )
-from model.settings import EvaluationSettings
-from model.video.interpolation import LINEAR, Predictor, load_predictor
+from model.settings import WITHOUT_WEIGHTS, EvaluationSettings
+from model.video.interpolation import Predictor, load_predictor
 from pipeline.frames.sequences import Frame
 from pipeline.progress import notice, progress
 from pipeline.provenance import (
@@ -60,7 +60,7 @@ def evaluate(
     Parameters
     ----------
     frames : a dataset directory, or any folder of videos and folders of images.
-    model : path of a weights file, or ``"linear"``.
+    model : path of a weights file, or ``"linear"``, ``"flow"``, ``"flow-fast"``.
     settings : which triplets, and how their frames are prepared.
     out : directory for ``scores.csv``, ``manifest.json`` and, where asked for, ``predictions/``.
     label : name of the model in tables; the name of its file if left out.
@@ -71,11 +71,11 @@ def evaluate(
     MidframeError
         if frames, weights or output cannot be used, or no triplet is left.
     """
-    label = label or (model if model == LINEAR else Path(model).stem)
+    label = label or (model if model in WITHOUT_WEIGHTS else Path(model).stem)
     check_replaceable(out)
     triplets = choose_triplets(frames, settings)
     predictor = load_predictor(model, device)
-    inputs = {} if model == LINEAR else {"weights": Path(model)}
+    inputs = {} if model in WITHOUT_WEIGHTS else {"weights": Path(model)}
     if (frames / MANIFEST).is_file():
         inputs["frames"] = frames
     content: dict[str, Any] = {"model": label, "sequences": describe_sources(triplets)}

@@ -5,13 +5,14 @@ import shlex
 from pathlib import Path
 
 from model.evaluation.benchmarks import absence
+from model.settings import WITHOUT_WEIGHTS
 from pipeline.errors import MidframeError
 from pipeline.frames.sequences import find_sequences
 from pipeline.provenance import digest, file_digest
 from pipeline.settings import validate
 from snakemake.exceptions import WorkflowError
 from snakemake.logging import logger
-from workflow.experiment import LINEAR, Experiment
+from workflow.experiment import Experiment
 
 try:
     EXPERIMENT = validate(Experiment, config, "configuration")
@@ -93,7 +94,7 @@ def weights(name):
 
 def weights_input(name):
     """What a job that uses a model waits for."""
-    if name == LINEAR:
+    if name in WITHOUT_WEIGHTS:
         return []
     model = EXPERIMENT.models[name]
     return model.weights if model.stage is None else MODEL.format(stage=model.stage)
@@ -101,7 +102,7 @@ def weights_input(name):
 
 def model_argument(name):
     """A model as the commands take it."""
-    return LINEAR if name == LINEAR else weights(name)
+    return name if name in WITHOUT_WEIGHTS else weights(name)
 
 
 def user_files(wildcards):
