@@ -49,7 +49,7 @@ class ModelSource(Settings):
     epoch: int | None = Field(None, ge=1)
     """Epoch of that stage; null: the last."""
     weights: str | None = None
-    """A weights file instead, such as `python -m model import-weights` writes."""
+    """A weights file instead, such as `midframe import-weights` writes."""
 
     @model_validator(mode="after")
     def _one_source(self) -> Self:
@@ -194,7 +194,7 @@ class Experiment(Settings):
     def _check_split(self, stage: str) -> None:
         """Refuse a stage whose training and validation patches are sure to share a sequence.
 
-        Where it depends on the names in a dataset, ``pipeline sample`` tells.
+        Where it depends on the names in a dataset, ``midframe sample`` tells.
         """
         settings = self.stages[stage]
         training, validation = self.patches[settings.patches], self.patches[settings.validation]
@@ -265,19 +265,19 @@ def schema() -> str:
 
 SECTIONS: tuple[tuple[str, type[Settings]], ...] = (
     ("The experiment", Experiment),
-    ("`datasets.NAME` (`pipeline fetch`)", DatasetSettings),
-    ("`motion` (`pipeline score`)", MotionSettings),
-    ("`cuts` (`pipeline cuts`)", CutSettings),
-    ("`patches.NAME` (`pipeline sample`)", PatchSettings),
-    ("`stages.NAME` (`model train`)", StageSettings),
+    ("`datasets.NAME` (`midframe fetch`)", DatasetSettings),
+    ("`motion` (`midframe score`)", MotionSettings),
+    ("`cuts` (`midframe cuts`)", CutSettings),
+    ("`patches.NAME` (`midframe sample`)", PatchSettings),
+    ("`stages.NAME` (`midframe train`)", StageSettings),
     ("`stages.NAME.network`", NetworkSettings),
     ("`stages.NAME.start`", Start),
     ("`models.NAME`", ModelSource),
-    ("`evaluations.NAME` (`model evaluate`)", EvaluationSet),
-    ("`tables.NAME` (`model tables`)", ExperimentTable),
+    ("`evaluations.NAME` (`midframe evaluate`)", EvaluationSet),
+    ("`tables.NAME` (`midframe tables`)", ExperimentTable),
     ("`tables.NAME.rows`", ExperimentTableRow),
-    ("`figures.NAME` (`model figures`)", ExperimentFigure),
-    ("`videos.NAME` (`model interpolate`)", Video),
+    ("`figures.NAME` (`midframe figures`)", ExperimentFigure),
+    ("`videos.NAME` (`midframe interpolate`)", Video),
 )
 
 

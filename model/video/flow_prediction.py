@@ -27,6 +27,8 @@ Array = NDArray[np.float32]
 # Below this side, dense inverse search finds no patch on its coarsest level.
 LEAST_SIDE = 32
 CARRY_STEPS = 4
+# Rows that a thread does at once; the same on all machines, so that sums are too.
+BAND = 16
 BLUR_RADIUS = 6
 # Sum over three channels of a difference that is noise, squared.
 NOISE_FLOOR = 1e-3
@@ -109,24 +111,23 @@ def _synthesise(
     disagreement = np.empty((2, rows, cols), np.float32)
     out = np.empty((rows, cols, 3), np.float32)
 
-    def warp_band(band: tuple[int, int]) -> None:
+    def warp_band(band: tuple[int, int]) -> float:
         step, penalty = np.float32(time), np.float32(PENALTY)
         one, other = frames
         there, back = flows
         begin, end = band
-        warp(
+        return float(warp(
             one, other, there, back, step, BICUBIC, begin, end, CARRY_STEPS, penalty,
             candidates, disagreement,
-        )  # fmt: skip
+        ))  # fmt: skip
 
     def blend_band(band: tuple[int, int]) -> None:
         blend(candidates, disagreement, *band, np.float32(NOISE_FLOOR), out)
 
     bands = _bands(rows)
-    list(_pool().map(warp_band, bands))
+    agreed = sum(_pool().map(warp_band, bands)) * 255 / 3
     window = (2 * BLUR_RADIUS + 1,) * 2
     disagreement = np.stack(list(_pool().map(lambda one: cv2.blur(one, window), disagreement)))
-    agreed = float(disagreement.min(axis=0).sum()) * 255 / 3
     if agreed > USELESS * still:
         # A cut, a flash or noise: motion explains nothing, and a warped frame is no better.
         mean = cv2.addWeighted(frames[0], 1 - time, frames[1], time, 0.0)
@@ -159,6 +160,4 @@ def _pool() -> ThreadPoolExecutor:
 
 
 def _bands(rows: int) -> list[tuple[int, int]]:
-    count = min(4 * _threads(), rows)
-    edges = np.linspace(0, rows, count + 1).astype(int).tolist()
-    return list(zip(edges[:-1], edges[1:], strict=True))
+    return [(row, min(row + BAND, rows)) for row in range(0, rows, BAND)]

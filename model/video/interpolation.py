@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
-from model.evaluation.metrics import quantise
+from model.pixels import quantise
 from model.settings import FLOW_METHODS, LINEAR, WITHOUT_WEIGHTS
 from pipeline.errors import MidframeError
 from pipeline.frames.decoding import IMAGE_MODES
@@ -98,13 +98,17 @@ def interpolate(
 
     Parameters
     ----------
-    network : a network, or ``"linear"`` for the mean of the two frames.
-    first, third : uint8 RGB ``[H, W, 3]``, of one size.
-    tile_pixels : frames of more pixels are predicted in tiles, which bounds the memory.
+    network : SepConv or "linear"
+        A network, or the mean of the two frames.
+    first, third : uint8[H, W, 3]
+        RGB, of one size.
+    tile_pixels : int
+        Frames of more pixels are predicted in tiles, which bounds the memory.
 
     Returns
     -------
-    uint8 RGB ``[H, W, 3]``, rounded half up.
+    uint8[H, W, 3]
+        RGB, rounded half up.
 
     Raises
     ------

@@ -14,7 +14,7 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from pipeline.simd import broadcast16_from, fma, load16, store
+from pipeline.simd.registers import broadcast16_from, fma, load16, store
 
 Array = NDArray[np.float32]
 
@@ -112,15 +112,18 @@ def warp(
     it leads out of the picture, the other frame alone is taken. Where the flow back leads
     elsewhere, the place is hidden in one frame or the motion wrong: ``penalty`` is added to the
     candidate's disagreement, so that the other candidate is preferred.
+    Returns the sum of the smaller difference of each pixel, before the penalty.
     """
     rows, cols = there.shape[:2]
     columns = cols + 2 * MARGIN
     partial = np.empty(32, np.float32)
+    left_over = 0.0
     one = np.float32(1)
     for y in range(begin, end):
         for x in range(cols):
             here_x = np.float32(x)
             here_y = np.float32(y)
+            least = np.float32(np.inf)
             for k in range(2):
                 flow = there if k == 0 else back
                 other = back if k == 0 else there
@@ -161,6 +164,9 @@ def warp(
                     candidates[k, y, x, c] = start_share * a + end_share * b
                     difference += abs(a - b)
                 disagreement[k, y, x] = difference + hidden * penalty
+                least = min(least, difference)
+            left_over += least
+    return left_over
 
 
 @njit(cache=True, nogil=True, error_model="numpy")

@@ -7,7 +7,8 @@ from pathlib import Path
 from model.evaluation.benchmarks import absence
 from model.settings import WITHOUT_WEIGHTS
 from pipeline.errors import MidframeError
-from pipeline.frames.sequences import find_sequences
+from pipeline.frames.discovery import find_sequences
+from pipeline.processor import thread_count
 from pipeline.provenance import digest, file_digest
 from pipeline.settings import validate
 from snakemake.exceptions import WorkflowError
@@ -19,6 +20,8 @@ try:
 except MidframeError as error:
     raise WorkflowError(str(error)) from None
 
+# What a job gets that uses all cores: not those that a container's quota or a binding withholds.
+CORES = min(workflow.cores, thread_count())
 RESULTS = EXPERIMENT.results
 ARCHIVES = EXPERIMENT.archives
 FRAMES = f"{RESULTS}/datasets/{{dataset}}"
