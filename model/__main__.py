@@ -111,7 +111,8 @@ def _model_arguments(parser: argparse.ArgumentParser, others: bool = False) -> N
     source.add_argument(
         "--model",
         metavar="WEIGHTS",
-        help="a weights file, or 'linear' for the mean of the two frames",
+        help="a weights file; or, without weights, 'flow' for warping along the motion, "
+        "'flow-fast' for the same at twice the speed, 'linear' for the mean of the two frames",
     )
     parser.add_argument(
         "--device",

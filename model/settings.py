@@ -12,6 +12,11 @@ from pipeline.settings import Settings
 
 STATE_MINUTES = 10.0  # between two states of a training; no setting, as it changes no result
 
+LINEAR = "linear"
+FLOW_METHODS = ("flow", "flow-fast")
+WITHOUT_WEIGHTS = (LINEAR, *FLOW_METHODS)
+"""Models that are named instead of trained, wherever a model is asked for."""
+
 LossName = Literal["l1", "l2", "ssim", "vgg", "combined"]
 
 
