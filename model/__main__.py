@@ -84,10 +84,32 @@ def _train(arguments: argparse.Namespace) -> None:
     )
 
 
-def _model_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
+def _model_arguments(parser: argparse.ArgumentParser, others: bool = False) -> None:
+    """The model, and, where ``others`` is true, the predictions of another program instead."""
+    source = parser.add_mutually_exclusive_group(required=True)
+    if others:
+        source.add_argument(
+            "--predictions",
+            type=Path,
+            metavar="PATH",
+            help="score what another program made: a folder with SEQUENCE/FIRST.png, or a video "
+            "numbered as the true frames",
+        )
+        source.add_argument(
+            "--command",
+            dest="program",
+            metavar="C",
+            help="call another program for each triplet: 'prog {first} {third} {out}'",
+        )
+        parser.add_argument(
+            "--timeout",
+            type=float,
+            default=600,
+            metavar="S",
+            help="seconds that a call of --command may take (default: %(default)g)",
+        )
+    source.add_argument(
         "--model",
-        required=True,
         metavar="WEIGHTS",
         help="a weights file, or 'linear' for the mean of the two frames",
     )
@@ -106,7 +128,7 @@ def _evaluate_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="FRAMES",
         help="a dataset, a folder of videos or image folders, or one video",
     )
-    _model_arguments(parser)
+    _model_arguments(parser, others=True)
     output_argument(parser, "directory to write: scores.csv and the pictures asked for")
     parser.add_argument(
         "--label", metavar="NAME", help="name of the model in tables (default: its file's)"
@@ -128,6 +150,9 @@ def _evaluate(arguments: argparse.Namespace) -> None:
         arguments.out,
         label=arguments.label,
         device=arguments.device,
+        predictions=arguments.predictions,
+        command=arguments.program,
+        timeout=arguments.timeout,
     )
 
 

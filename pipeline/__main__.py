@@ -29,7 +29,13 @@ def _fetch(arguments: argparse.Namespace) -> None:
     given = {} if arguments.dataset is None else {"source": arguments.dataset}
     if arguments.path is not None:
         given["path"] = arguments.path
-    fetch(load(DatasetSettings, arguments.settings, **given), arguments.out, arguments.archives)
+    fetch(
+        load(DatasetSettings, arguments.settings, **given),
+        arguments.out,
+        arguments.archives,
+        arguments.workers,
+        arguments.scheduler,
+    )
 
 
 def _score(arguments: argparse.Namespace) -> None:
@@ -72,6 +78,7 @@ def _sample(arguments: argparse.Namespace) -> None:
         arguments.workers,
         arguments.scheduler,
         arguments.apart_from,
+        arguments.exclude,
     )
 
 
@@ -101,6 +108,18 @@ def _export(arguments: argparse.Namespace) -> None:
         arguments.format,
         arguments.workers,
         arguments.scheduler,
+        arguments.exclude,
+    )
+
+
+def _exclude_argument(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--exclude",
+        type=Path,
+        nargs="+",
+        default=[],
+        metavar="FLAGS",
+        help="leave out the windows that these files of flags (see browse) mark as bad",
     )
 
 
@@ -122,10 +141,11 @@ def add_commands(commands: Commands) -> None:
     )
     output_argument(fetch, "dataset directory to write")
     settings_argument(fetch, "dataset settings")
+    cluster_arguments(fetch)
     fetch.set_defaults(command=_fetch)
 
     score = commands.add_parser(
-        "score", help="optical flow of every triplet (goes on where a run stopped)"
+        "score", help="optical flow of every triplet (resumes a run that stopped)"
     )
     score.add_argument("frames", type=Path, metavar="FRAMES", help=FRAMES)
     output_argument(score, "motion directory to write")
@@ -153,6 +173,7 @@ def add_commands(commands: Commands) -> None:
         help="patch directories with which no frame may be shared, such as the training patches "
         "when validation patches are chosen",
     )
+    _exclude_argument(sample)
     output_argument(sample, "patch directory to write")
     settings_argument(sample, "patch settings")
     cluster_arguments(sample)
@@ -184,6 +205,7 @@ def add_commands(commands: Commands) -> None:
         choices=["vimeo90k", "webdataset"],
         help="vimeo90k: sequences/00001/0001/im1.png … im3.png and lists; webdataset: tar files",
     )
+    _exclude_argument(export)
     output_argument(export, "directory to write")
     cluster_arguments(export)
     export.set_defaults(command=_export)

@@ -16,6 +16,7 @@ LONGEST = 400
 
 PURE = (
     "pipeline/flow",
+    "pipeline/selection/judging.py",
     "pipeline/selection/jump_cuts.py",
     "pipeline/selection/sampling.py",
     "pipeline/selection/window_motion.py",

@@ -46,7 +46,7 @@ def separable_convolution(
         The kernels, same dtype and device as `frame`. Any strides; a channels-last tensor is
         read where it lies.
     implementation : {"reference", "cpu", "cuda"}, optional
-        Left out, the environment variable `MIDFRAME_SEPCONV` decides, and without it the
+        By default the environment variable `MIDFRAME_SEPCONV` decides, and without it the
         device does.
 
     Returns

@@ -136,7 +136,7 @@ class Stage:
                         raise MidframeError(
                             f"training {self.name}: stopped as asked in epoch "
                             f"{self.position.epoch}, after step {self.done} of {self.steps}; the "
-                            "state is saved, and the same command goes on from it"
+                            "state is saved, and the same command resumes from it"
                         )
                 waited += reader.waited
             self._finish_epoch(self.position.epoch, progress, log, provenance)

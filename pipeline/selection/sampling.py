@@ -1,6 +1,7 @@
-"""Which windows of which triplets become patches.
+"""Which windows of which triplets are tried, and with what outcome.
 
-Pure and seeded: scores and settings in, chosen windows out. Every random number comes from a
+Pure and seeded: scores and settings in, judged windows out (`pipeline.selection.judging` has the
+rules). Every random number comes from a
 stream that depends on (seed, sequence, triplet) only, so adding or removing a sequence changes no
 other choice, and asking for more tries keeps those that were made.
 """
@@ -9,26 +10,13 @@ import hashlib
 import heapq
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from enum import StrEnum
 
 import numpy as np
-from numpy.typing import NDArray
 
+from pipeline.selection.judging import REASONS, Reason, Windows, judge
 from pipeline.settings import PatchSettings
 
 Triplet = tuple[str, int]  # name of the sequence, index of the first frame
-
-
-class Reason(StrEnum):
-    """Why a window was taken or refused."""
-
-    TAKEN = "taken"
-    JUMP_CUT = "jump cut"
-    LITTLE_MOTION = "little motion"
-    UNKNOWN_MOTION = "unknown motion"
-    ENOUGH_TAKEN = "enough taken"
-    OVERLAP = "overlap"
-    ENOUGH_OF_SEQUENCE = "enough of sequence"
 
 
 @dataclass(frozen=True)
@@ -100,9 +88,7 @@ def sample_triplet(
 
     Returns
     -------
-    Every window tried, with its outcome. A window is refused if the triplet spans a jump cut, or
-    by chance: it is accepted with probability min(1, motion / scale), unless it overlaps too much
-    with one accepted before, until enough are taken.
+    Every window tried, with its outcome (see `pipeline.selection.judging.judge`).
     """
     size, stride = settings.patch_size, settings.patch_stride
     rows = (frame_size[0] - size) // stride + 1
@@ -118,50 +104,21 @@ def sample_triplet(
             for y, x, draw in uniform
         ]
     lots = random_stream(settings.seed, *triplet, 1).random(len(places)).tolist()
-    candidates: list[Candidate] = []
-    taken: list[tuple[int, int]] = []
-    for attempt, (top, left, draw) in enumerate(places):
-        score = motion(top, left)
-        reason = _judge((top, left), score, cut_distance, draw, taken, settings)
-        if reason is Reason.TAKEN:
-            taken.append((top, left))
-        candidates.append(
-            Candidate(
-                *triplet, attempt, top, left, score, cut_distance, draw, lots[attempt], reason
-            )
+    scores = [motion(top, left) for top, left, _ in places]
+    codes = judge(
+        Windows(
+            np.zeros(len(places), np.int64),
+            np.array([top for top, _, _ in places]),
+            np.array([left for _, left, _ in places]),
+            np.array(scores),
+            np.full(len(places), cut_distance),
+            np.array([draw for _, _, draw in places]),
+        ),
+        settings,
+    )
+    return [
+        Candidate(*triplet, attempt, top, left, score, cut_distance, draw, lot, REASONS[int(code)])
+        for attempt, ((top, left, draw), score, lot, code) in enumerate(
+            zip(places, scores, lots, codes, strict=True)
         )
-    return candidates
-
-
-def _judge(
-    place: tuple[int, int],
-    motion: float,
-    cut_distance: float,
-    draw: float,
-    taken: Sequence[tuple[int, int]],
-    settings: PatchSettings,
-) -> Reason:
-    if cut_distance > settings.cut_threshold:
-        return Reason.JUMP_CUT
-    if settings.window == "centre":
-        return Reason.TAKEN
-    if np.isnan(motion):
-        return Reason.UNKNOWN_MOTION
-    if draw >= motion / settings.motion_scale:
-        return Reason.LITTLE_MOTION
-    if len(taken) >= settings.max_taken:
-        return Reason.ENOUGH_TAKEN
-    if any(overlap(place, other, settings.patch_size) > settings.max_overlap for other in taken):
-        return Reason.OVERLAP
-    return Reason.TAKEN
-
-
-def overlap(a: tuple[int, int], b: tuple[int, int], size: int) -> float:
-    """The part of the area (0..1) that two windows of one ``size`` at (top, left) share."""
-    height, width = (max(size - abs(one - other), 0) for one, other in zip(a, b, strict=True))
-    return height * width / size**2
-
-
-def lot_limit(lots: NDArray[np.float64], count: int) -> float:
-    """The limit below which the ``count`` smallest ``lots`` lie (all, if there are no more)."""
-    return float(np.partition(lots, count)[count]) if len(lots) > count else float("inf")
+    ]

@@ -30,6 +30,7 @@ rule evaluate_model:
         model=lambda wildcards: model_argument(wildcards.model),
         code=source_digest(
             "model/evaluation/evaluate.py",
+            "model/evaluation/predictions.py",
             "model/evaluation/triplets.py",
             "model/evaluation/benchmarks.py",
             "model/video/interpolation.py",

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from model.evaluation.benchmarks import absence
 from pipeline.errors import MidframeError
-from pipeline.frames.sequences import find_sequences
+from pipeline.frames.discovery import find_sequences
 from pipeline.processor import thread_count
 from pipeline.provenance import digest, file_digest
 from pipeline.settings import validate
