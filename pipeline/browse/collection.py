@@ -22,7 +22,8 @@ from pipeline.selection.judging import REASONS
 from pipeline.store.flags import Flag, Window, flags_file, read_flags, write_flags
 from pipeline.store.patch_store import CANDIDATES, PatchStore
 
-NUMBERS = ("first_frame", "attempt", "top", "left", "motion", "cut_distance", "draw", "lot")
+# In the order in which the page shows them.
+NUMBERS = ("motion", "cut_distance", "first_frame", "top", "left", "attempt", "draw", "lot")
 MARKS = ("none", "bad", "interesting")
 BINS = 40
 # Answers that are kept: an int64 for each row that matches.

@@ -17,8 +17,8 @@ MOST = 500
 def find_inputs(path: Path, manifest: dict[str, Any], given: Sequence[Path]) -> dict[str, Path]:
     """The directories of a store's ``inputs``, as far as they are found.
 
-    Looked for among ``given``, and in the folders two levels around the store, where an experiment
-    keeps them. What is found has the very digest that the manifest names.
+    Looked for among ``given``, and in the folders around the store, where an experiment keeps them.
+    What is found has the very digest that the manifest names.
     """
     wanted = {digest: name for name, digest in manifest["inputs"].items()}
     found: dict[str, Path] = {}
@@ -34,7 +34,7 @@ def find_inputs(path: Path, manifest: dict[str, Any], given: Sequence[Path]) -> 
 
 def _around(path: Path) -> Iterator[Path]:
     seen = 0
-    for root, pattern in ((path.parent, "*"), (path.parent.parent, "*/*")):
+    for root, pattern in ((path.parent, "*"), (path.parent, "*/*"), (path.parent.parent, "*/*")):
         for directory in sorted(root.glob(f"{pattern}/{MANIFEST}")):
             seen += 1
             if seen > MOST:

@@ -12,9 +12,10 @@ export const titleOf = (name) => TITLES[name] ?? name;
 /** Fill `place` with filters that read and write `query`; `changed` is called after each change. */
 export function buildFilters(place, columns, query, changed) {
   const all = [
-    ...columns,
+    ...columns.filter((column) => column.values),
     { name: "flag", values: ["none", "bad", "interesting"] },
     { name: "change", values: ["same", "gained", "lost"] },
+    ...columns.filter((column) => !column.values),
   ];
   place.replaceChildren(
     ...all.map((column) =>

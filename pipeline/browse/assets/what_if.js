@@ -97,7 +97,7 @@ function tell(place, told, query, changed) {
     await navigator.clipboard.writeText(told.yaml);
     copy.textContent = "Copied";
   });
-  const total = make("p", {}, `${told.total.now.toLocaleString("en")} windows taken (now ${told.total.before.toLocaleString("en")}): ${told.total.gained.toLocaleString("en")} gained, ${told.total.lost.toLocaleString("en")} lost`);
+  const total = make("p", {}, `${told.total.now.toLocaleString("en")} windows taken (${told.total.before.toLocaleString("en")} in the store): ${told.total.gained.toLocaleString("en")} gained, ${told.total.lost.toLocaleString("en")} lost`);
   total.id = "what-if-total";
   const rows = told.sequences.filter((row) => row.before || row.now);
   place.replaceChildren(
