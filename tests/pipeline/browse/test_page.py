@@ -145,7 +145,7 @@ def test_filter_and_sort_live_in_the_address(page: Any, address: str, patches: P
     page.mouse.down()
     page.mouse.move(place["x"] + place["width"] + 5, place["y"] + 10, steps=4)
     page.mouse.up()
-    page.wait_for_function("location.search.includes('draw=')")
+    page.wait_for_function("() => location.search.includes('draw=')")
     least = float(page.locator('[data-filter="draw:least"]').input_value())
     most = float(page.locator('[data-filter="draw:most"]').input_value())
     shown = int(page.locator("#count").inner_text().split(" ")[0])
@@ -165,7 +165,7 @@ def test_a_flagged_window_is_left_out_when_built_anew(
         detail.get_by_text("Why: it moves by").wait_for()
         assert "open=" in page.url
         page.wait_for_function(
-            "[...document.querySelectorAll('#detail img')].length === 6 &&"
+            "() => document.querySelectorAll('#detail img').length === 6 &&"
             "[...document.querySelectorAll('#detail img')].every((one) => one.naturalWidth)"
         )
         # On and back by the keyboard.
@@ -213,7 +213,7 @@ def test_what_if_tells_what_a_real_run_takes(
 
 def test_two_models_are_compared_with_a_handle(page: Any, address: str) -> None:
     page.goto(f"{address}/models")
-    page.wait_for_function("document.getElementById('left-picture').naturalWidth > 0")
+    page.wait_for_function("() => document.getElementById('left-picture').naturalWidth > 0")
     assert page.locator("#triplets button").count() == 2
     swipe = page.locator("#swipe").bounding_box()
     page.mouse.click(swipe["x"] + swipe["width"] / 4, swipe["y"] + 20)
@@ -226,16 +226,16 @@ def test_two_models_are_compared_with_a_handle(page: Any, address: str) -> None:
     )
     page.locator("#viewer").focus()
     page.keyboard.press("Space")
-    page.wait_for_function(f"{clip} === 'none'")
+    page.wait_for_function(f"() => {clip} === 'none'")
     page.keyboard.press("Space")
     assert page.evaluate(clip) == "inset(0px 75% 0px 0px)"
     page.select_option("#left", "a-error")
     page.wait_for_function(
-        "document.getElementById('left-picture').src.includes('error') &&"
+        "() => document.getElementById('left-picture').src.includes('error') &&"
         "document.getElementById('left-picture').complete"
     )
     page.select_option("#a", "1")
-    page.wait_for_function("location.search.includes('a=1')")
+    page.wait_for_function("() => location.search.includes('a=1')")
 
 
 def test_a_damaged_tile_says_so_and_a_new_store_is_shown(
