@@ -8,7 +8,13 @@ import sys
 from pathlib import Path
 
 from model.settings import STATE_MINUTES
-from pipeline.command_line import Commands, output_argument, run, settings_argument
+from pipeline.command_line import (
+    Commands,
+    output_argument,
+    run,
+    settings_argument,
+    threads_argument,
+)
 from pipeline.progress import notice
 
 
@@ -51,6 +57,7 @@ def _train_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         help="processes on this machine that share every batch, one a GPU (default: %(default)d)",
     )
+    threads_argument(parser)
     settings_argument(parser, "the stage's settings")
     parser.set_defaults(command=_train)
 
@@ -77,12 +84,35 @@ def _train(arguments: argparse.Namespace) -> None:
     )
 
 
-def _model_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
+def _model_arguments(parser: argparse.ArgumentParser, others: bool = False) -> None:
+    """The model, and, where ``others`` is true, the predictions of another program instead."""
+    source = parser.add_mutually_exclusive_group(required=True)
+    if others:
+        source.add_argument(
+            "--predictions",
+            type=Path,
+            metavar="PATH",
+            help="score what another program made: a folder with SEQUENCE/FIRST.png, or a video "
+            "numbered as the true frames",
+        )
+        source.add_argument(
+            "--command",
+            dest="program",
+            metavar="C",
+            help="call another program for each triplet: 'prog {first} {third} {out}'",
+        )
+        parser.add_argument(
+            "--timeout",
+            type=float,
+            default=600,
+            metavar="S",
+            help="seconds that a call of --command may take (default: %(default)g)",
+        )
+    source.add_argument(
         "--model",
-        required=True,
         metavar="WEIGHTS",
-        help="a weights file, or 'linear' for the mean of the two frames",
+        help="a weights file; or, without weights, 'flow' for warping along the motion, "
+        "'flow-fast' for the same at twice the speed, 'linear' for the mean of the two frames",
     )
     parser.add_argument(
         "--device",
@@ -99,11 +129,12 @@ def _evaluate_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="FRAMES",
         help="a dataset, a folder of videos or image folders, or one video",
     )
-    _model_arguments(parser)
+    _model_arguments(parser, others=True)
     output_argument(parser, "directory to write: scores.csv and the pictures asked for")
     parser.add_argument(
         "--label", metavar="NAME", help="name of the model in tables (default: its file's)"
     )
+    threads_argument(parser)
     settings_argument(parser, "settings of the evaluation")
     parser.set_defaults(command=_evaluate)
 
@@ -120,6 +151,9 @@ def _evaluate(arguments: argparse.Namespace) -> None:
         arguments.out,
         label=arguments.label,
         device=arguments.device,
+        predictions=arguments.predictions,
+        command=arguments.program,
+        timeout=arguments.timeout,
     )
 
 
@@ -244,6 +278,7 @@ def _interpolate_arguments(parser: argparse.ArgumentParser) -> None:
         default=2,
         help="frames to make of one, of a video (default: 2)",
     )
+    threads_argument(parser)
     settings_argument(parser, "settings of the video")
     parser.set_defaults(command=_interpolate)
 

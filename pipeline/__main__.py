@@ -29,7 +29,13 @@ def _fetch(arguments: argparse.Namespace) -> None:
     given = {} if arguments.dataset is None else {"source": arguments.dataset}
     if arguments.path is not None:
         given["path"] = arguments.path
-    fetch(load(DatasetSettings, arguments.settings, **given), arguments.out, arguments.archives)
+    fetch(
+        load(DatasetSettings, arguments.settings, **given),
+        arguments.out,
+        arguments.archives,
+        arguments.workers,
+        arguments.scheduler,
+    )
 
 
 def _score(arguments: argparse.Namespace) -> None:
@@ -141,10 +147,11 @@ def add_commands(commands: Commands) -> None:
     )
     output_argument(fetch, "dataset directory to write")
     settings_argument(fetch, "dataset settings")
+    cluster_arguments(fetch)
     fetch.set_defaults(command=_fetch)
 
     score = commands.add_parser(
-        "score", help="optical flow of every triplet (goes on where a run stopped)"
+        "score", help="optical flow of every triplet (resumes a run that stopped)"
     )
     score.add_argument("frames", type=Path, metavar="FRAMES", help=FRAMES)
     output_argument(score, "motion directory to write")

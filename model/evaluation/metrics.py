@@ -33,20 +33,26 @@ class Score(NamedTuple):
 class Protocol:
     """One way to measure how like a prediction is to the true frame.
 
-    Attributes
-    ----------
-    name : by which settings and tables name it.
-    quantisation : how a float prediction becomes 8-bit: ``"truncate"`` (towards zero) or
-        ``"round"`` (half up). The target is always rounded: it comes from an 8-bit frame.
-    peak : of the PSNR: ``"255"``, or ``"maximum of the target"`` (over all channels).
-    window : of the SSIM: ``"gaussian"`` (11x11, sigma 1.5, moments as weighted means) or
-        ``"uniform"`` (7x7, unbiased variances and covariance).
-    border : of the SSIM: ``"zero"`` (the image is surrounded by black, every pixel counts) or
-        ``"inside"`` (only windows that lie inside the image count).
-    source : whose arithmetic it is.
-
     Every protocol measures RGB: the PSNR over the three channels at once, the SSIM as the mean
     over the channels, each image on its own; a table gives the mean over images.
+
+    Attributes
+    ----------
+    name : str
+        By which settings and tables name it.
+    quantisation : {"truncate", "round"}
+        How a float prediction becomes 8-bit: towards zero, or half up. The target is always
+        rounded: it comes from an 8-bit frame.
+    peak : {"255", "maximum of the target"}
+        Of the PSNR; the maximum is that over all channels.
+    window : {"gaussian", "uniform"}
+        Of the SSIM: 11x11 of sigma 1.5 with moments as weighted means, or 7x7 with unbiased
+        variances and covariance.
+    border : {"zero", "inside"}
+        Of the SSIM: the image is surrounded by black and every pixel counts, or only windows that
+        lie inside the image count.
+    source : str
+        Whose arithmetic it is.
     """
 
     name: str
@@ -82,12 +88,13 @@ class Protocol:
 
         Parameters
         ----------
-        prediction, target : RGB ``[H, W, 3]``, each either uint8, or float in 0..1.
+        prediction, target : uint8 or float [H, W, 3]
+            RGB; a float image is in 0..1.
 
         Returns
         -------
         Score
-            of two equal images it is ``(inf, 1.0)``.
+            PSNR in dB and SSIM; of two equal images ``(inf, 1.0)``.
 
         Raises
         ------

@@ -37,7 +37,7 @@ class VisualTests:
     Raises
     ------
     MidframeError
-        if ``frames`` and ``names`` are not both given or both left out, or hold no such triplet.
+        if ``frames`` and ``names`` are not both given or both absent, or hold no such triplet.
     """
 
     def __init__(

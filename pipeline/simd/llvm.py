@@ -5,17 +5,33 @@ value of its result. LLVM maps a vector to what the processor has: sixteen float
 of AVX-512, two of AVX, four of SSE or NEON.
 """
 
-from typing import Any, Literal
+from typing import Any
 
 import llvmlite.binding
+import numba
 from llvmlite import ir
 from numba import types
 from numba.core import cgutils
 
-_FEATURES = llvmlite.binding.get_host_cpu_features()
+
+def target_features() -> frozenset[str]:
+    """Names of the instruction sets that numba compiles for: this processor's, or those asked for.
+
+    The environment's NUMBA_CPU_NAME and NUMBA_CPU_FEATURES ask for others.
+    """
+    if numba.config.CPU_FEATURES is not None:
+        asked = numba.config.CPU_FEATURES.split(",")
+        return frozenset(name[1:] for name in asked if name.startswith("+"))
+    host = llvmlite.binding.get_host_cpu_features()
+    return frozenset(name for name, present in host.items() if present)
+
+
+FEATURES = target_features()
 _TRIPLE = llvmlite.binding.get_process_triple()
-MANY_REGISTERS = bool(_FEATURES.get("avx512f")) or "aarch64" in _TRIPLE  # 32, elsewhere 16
-VECTOR_BYTES = 64 if _FEATURES.get("avx512f") else 32
+_ARM = _TRIPLE.startswith(("aarch64", "arm64"))
+X86 = _TRIPLE.startswith("x86_64")
+MANY_REGISTERS = "avx512f" in FEATURES or _ARM  # 32, elsewhere 16
+VECTOR_BYTES = 64 if "avx512f" in FEATURES else 32
 
 F32 = ir.FloatType()
 F64 = ir.DoubleType()
@@ -69,9 +85,16 @@ def call(builder: Any, name: str, result: Any, *args: Any) -> Any:
     return builder.call(function, args)
 
 
-def multiply_add(
-    builder: Any, a: Any, b: Any, c: Any, instruction: Literal["fma", "fmuladd"] = "fma"
-) -> Any:
-    """``a * b + c``: rounded once, or with ``"fmuladd"`` as the processor does it faster."""
+def call_with_address(builder: Any, name: str, place: Any) -> None:
+    """Call one of LLVM's own functions that takes an address and returns nothing."""
+    call(builder, name, ir.VoidType(), builder.bitcast(place, ir.IntType(8).as_pointer()))
+
+
+def multiply_add(builder: Any, a: Any, b: Any, c: Any) -> Any:
+    """``a * b + c``: rounded once where the processor has an instruction for it, else twice.
+
+    LLVM's ``fma`` promises one rounding, and calls a function for each lane where there is no such
+    instruction.
+    """
     suffix = f"v{a.type.count}{a.type.element.intrinsic_name}"
-    return call(builder, f"llvm.{instruction}.{suffix}", a.type, a, b, c)
+    return call(builder, f"llvm.fmuladd.{suffix}", a.type, a, b, c)

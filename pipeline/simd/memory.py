@@ -111,7 +111,7 @@ def add_products(typingctx, target, at, a, a_at, a_step, b, b_at, b_step, count)
                 offset = builder.add(args[k + 1], builder.mul(args[k + 2], loop.index))
                 pointer = element_pointer(context, builder, sig.args[k], args[k], offset)
                 factors.append(load(builder, vector, pointer))
-            builder.store(multiply_add(builder, *factors, builder.load(total), "fmuladd"), total)
+            builder.store(multiply_add(builder, *factors, builder.load(total)), total)
         store(builder, builder.load(total), place)
         return context.get_dummy_value()
 
@@ -160,7 +160,7 @@ def sum_over_taps(rows: int, steps: int, planes: int, skewed: bool) -> Callable[
 
                 def weigh(y, w, s, p, x):
                     slot = total[y, s, p]
-                    builder.store(multiply_add(builder, x, w, builder.load(slot), "fmuladd"), slot)
+                    builder.store(multiply_add(builder, x, w, builder.load(slot)), slot)
 
                 def weight_of(y):
                     t = builder.sub(u, ir.Constant(size, y)) if skewed else u

@@ -1,6 +1,5 @@
 """One command for both packages: quick to answer, complete, and able to explain itself."""
 
-import argparse
 import subprocess
 import sys
 from importlib import metadata
@@ -11,18 +10,10 @@ import pytest
 import model.__main__
 import pipeline.__main__
 from midframe.__main__ import build_parser
-from midframe.completion import script
+from midframe.completion import commands_of, script
 from pipeline.command_line import run
 
 ROOT = Path(__file__).parents[2]
-
-
-def commands_of(parser: argparse.ArgumentParser) -> dict[str, argparse.ArgumentParser]:
-    found: dict[str, argparse.ArgumentParser] = {}
-    for action in parser._actions:
-        if isinstance(action, argparse._SubParsersAction):
-            found |= action.choices
-    return found
 
 
 def midframe(*arguments: str) -> subprocess.CompletedProcess[str]:

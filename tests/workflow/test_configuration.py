@@ -38,6 +38,14 @@ def test_the_schema_is_that_of_the_settings_classes() -> None:
     assert kept == schema(), "run `make schema`"
 
 
+@pytest.mark.parametrize("name", ["config.yaml", "config.demo.yaml"])
+def test_a_configuration_names_the_schema_that_editors_check_it_by(name: str) -> None:
+    first, *_ = (ROOT / name).read_text().splitlines()
+    prefix, _, path = first.partition("$schema=")
+    assert prefix == "# yaml-language-server: "
+    assert (ROOT / path).is_file()
+
+
 def test_the_reference_of_settings_is_that_of_the_settings_classes() -> None:
     assert (ROOT / "docs/settings.md").read_text() == reference(), "run `make schema`"
 

@@ -17,6 +17,7 @@ rule fetch:
         f"{BENCHMARKS}/fetch/{{dataset}}.tsv"
     conda:
         "../../envs/data.yaml"
+    threads: workflow.cores
     resources:
         downloads=1,
     params:
@@ -24,7 +25,7 @@ rule fetch:
         archives=ARCHIVES,
     shell:
         "python -m pipeline fetch --out {output} --archives {params.archives:q}"
-        " --settings {params.settings:q} 2>&1 | tee {log}"
+        " --workers {threads} --settings {params.settings:q} 2>&1 | tee {log}"
 
 
 rule score:
@@ -38,7 +39,7 @@ rule score:
         f"{BENCHMARKS}/score/{{dataset}}.tsv"
     conda:
         "../../envs/data.yaml"
-    threads: workflow.cores
+    threads: CORES
     params:
         settings=as_json(EXPERIMENT.motion),
         code=source_digest(
@@ -46,6 +47,8 @@ rule score:
             "pipeline/store/motion_store.py",
             "pipeline/frames/sequences.py",
             "pipeline/frames/decoding.py",
+            "pipeline/frames/video.py",
+            "pipeline/frames/video_index.py",
             "pipeline/flow/optical_flow.py",
             "pipeline/flow/simpleflow.py",
             "pipeline/flow/block_matching.py",
@@ -70,7 +73,7 @@ rule cuts:
         f"{BENCHMARKS}/cuts/{{dataset}}.tsv"
     conda:
         "../../envs/data.yaml"
-    threads: workflow.cores
+    threads: CORES
     params:
         settings=as_json(EXPERIMENT.cuts),
         code=source_digest(
@@ -78,6 +81,8 @@ rule cuts:
             "pipeline/selection/jump_cuts.py",
             "pipeline/frames/sequences.py",
             "pipeline/frames/decoding.py",
+            "pipeline/frames/video.py",
+            "pipeline/frames/video_index.py",
         ),
     shell:
         "python -m pipeline cuts {input.frames} --out {output} --workers {threads}"
@@ -98,7 +103,7 @@ rule sample:
         f"{BENCHMARKS}/sample/{{patches}}.tsv"
     conda:
         "../../envs/data.yaml"
-    threads: workflow.cores
+    threads: CORES
     params:
         settings=lambda wildcards: as_json(EXPERIMENT.patches[wildcards.patches]),
         apart=lambda wildcards, input: option("apart-from", input.apart),
@@ -113,6 +118,8 @@ rule sample:
             "pipeline/selection/window_motion.py",
             "pipeline/frames/sequences.py",
             "pipeline/frames/decoding.py",
+            "pipeline/frames/video.py",
+            "pipeline/frames/video_index.py",
         ),
     shell:
         "python -m pipeline sample {input.frames} --motion {input.motion} --cuts {input.cuts}"
