@@ -13,7 +13,7 @@ from pipeline.errors import MidframeError
 from pipeline.provenance import read_manifest
 
 KIND = "evaluation"
-FORMAT_VERSION = 2
+FORMAT_VERSION = 3
 WHATS = ("truth", "prediction", "error")
 KEY = ["sequence", "first_frame"]
 # Errors of so many levels are shown as white.
