@@ -5,7 +5,6 @@ import json
 import os
 import shutil
 import socket
-import sys
 from copy import deepcopy
 from pathlib import Path
 
@@ -158,33 +157,6 @@ def test_finished_weights_are_evaluated_without_dataset_or_training_jobs(
     }
     fresh = Experiment(tmp_path, config)
     assert fresh.would_run(None, "evaluate") == {"fetch", "evaluate_model", "tabulate"}
-
-
-def test_the_predictions_of_another_program_are_a_row(finished: Experiment, tmp_path: Path) -> None:
-    script = tmp_path / "copy.py"
-    script.write_text("import shutil, sys\nshutil.copy(sys.argv[1], sys.argv[2])\n")
-    command = f"{sys.executable} {script} {{first}} {{out}} {{third}}"
-    config = {
-        **finished.config,
-        "patches": {},
-        "stages": {},
-        "models": {"first": {"command": command}},
-        "figures": {},
-        "videos": {},
-    }
-    config["tables"] = {
-        "scores": {
-            "evaluation": "held-out",
-            "rows": [{"model": name, "label": name} for name in ("first", "linear")],
-        }
-    }
-    (tmp_path / "experiment").mkdir()
-    fresh = Experiment(tmp_path / "experiment", config)
-    outcome = fresh.run("evaluate")
-    assert outcome.status == 0, outcome.output
-    table = (fresh.folder / "results/tables/scores/table.md").read_text()
-    assert "| `standard` | first |" in table
-    assert f"by `{command}`, SHA-256" in table
 
 
 def test_finished_networks_are_evaluated_again_without_dataset_or_training_jobs(
