@@ -143,7 +143,17 @@ class StageSettings(TrainingSettings):
         )
 
 
-ProtocolName = Literal["as_published", "niklaus", "standard"]
+ProtocolName = Literal[
+    "as_published",
+    "niklaus",
+    "standard",
+    "matlab_grey",
+    "softsplat",
+    "rife",
+    "ema_vfi",
+    "cain",
+    "flavr",
+]
 
 
 class EvaluationSettings(Settings):

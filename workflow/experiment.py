@@ -42,7 +42,7 @@ MEANING = {
 
 
 class ModelSource(Settings):
-    """A trained network: the weights of a stage, or a file."""
+    """A trained network, the weights of a stage or a file; or the predictions of a program."""
 
     stage: str | None = None
     """Training stage that it comes from."""
@@ -50,11 +50,24 @@ class ModelSource(Settings):
     """Epoch of that stage; null: the last."""
     weights: str | None = None
     """A weights file instead, such as `midframe import-weights` writes."""
+    predictions: str | None = None
+    """A folder or video of predictions that another program made (docs/protocols.md)."""
+    command: str | None = None
+    """Another program to call for each triplet: `prog {first} {third} {out}`."""
+
+    @property
+    def is_program(self) -> bool:
+        """Whether another program makes the predictions, so that there are no weights."""
+        return self.predictions is not None or self.command is not None
 
     @model_validator(mode="after")
     def _one_source(self) -> Self:
-        if (self.stage is None) == (self.weights is None):
-            raise ValueError("a model needs either a stage or a weights file")
+        sources = (self.stage, self.weights, self.predictions, self.command)
+        if sum(source is not None for source in sources) != 1:
+            raise ValueError(
+                "a model needs one of stage, weights (a file), predictions (of another program) "
+                "and command"
+            )
         return self
 
 
@@ -189,6 +202,8 @@ class Experiment(Settings):
         for name, video in self.videos.items():
             _check([video.dataset], self.datasets, f"videos.{name}.dataset")
             _check([video.model], models, f"videos.{name}.model")
+            if video.model in self.models and self.models[video.model].is_program:
+                raise ValueError(f"videos.{name}.model: '{video.model}' is no network")
         return self
 
     def _check_split(self, stage: str) -> None:

@@ -27,7 +27,7 @@ rule evaluate_model:
         settings=lambda wildcards: as_json(
             EXPERIMENT.evaluations[wildcards.evaluation], "dataset", "folder"
         ),
-        model=lambda wildcards: model_argument(wildcards.model),
+        model=lambda wildcards: predictions_option(wildcards.model),
         code=source_digest(
             "model/evaluation/evaluate.py",
             "model/evaluation/predictions.py",
@@ -42,7 +42,7 @@ rule evaluate_model:
             "model/network/architecture.py",
         ),
     shell:
-        "python -m model evaluate {input.frames} --model {params.model:q}"
+        "python -m model evaluate {input.frames} {params.model}"
         " --label {wildcards.model:q} --out {output} --settings {params.settings:q}"
         " 2>&1 | tee {log}"
 

@@ -100,12 +100,24 @@ def weights_input(name):
     if name in WITHOUT_WEIGHTS:
         return []
     model = EXPERIMENT.models[name]
+    if model.is_program:
+        return model.predictions or []
     return model.weights if model.stage is None else MODEL.format(stage=model.stage)
 
 
 def model_argument(name):
     """A model as the commands take it."""
     return name if name in WITHOUT_WEIGHTS else weights(name)
+
+
+def predictions_option(name):
+    """The option that says where the predictions of a row come from."""
+    model = EXPERIMENT.models.get(name)
+    if model is None or not model.is_program:
+        return f"--model {shlex.quote(model_argument(name))}"
+    if model.command is not None:
+        return f"--command {shlex.quote(model.command)}"
+    return f"--predictions {shlex.quote(model.predictions)}"
 
 
 def user_files(wildcards):
