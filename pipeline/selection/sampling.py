@@ -14,6 +14,7 @@ from enum import StrEnum
 import numpy as np
 from numpy.typing import NDArray
 
+from pipeline.selection.frame_changes import TripletChanges, black_share
 from pipeline.settings import PatchSettings
 
 Triplet = tuple[str, int]  # name of the sequence, index of the first frame
@@ -24,6 +25,10 @@ class Reason(StrEnum):
 
     TAKEN = "taken"
     JUMP_CUT = "jump cut"
+    REPEATED_FRAME = "repeated frame"
+    BRIGHTNESS = "brightness changes"
+    MISFIT = "middle does not fit"
+    BLACK_BARS = "black bars"
     LITTLE_MOTION = "little motion"
     UNKNOWN_MOTION = "unknown motion"
     ENOUGH_TAKEN = "enough taken"
@@ -41,7 +46,9 @@ class Candidate:
     attempt : how many windows of the triplet were tried before.
     top, left : corner of the window in pixels.
     motion : motion score in pixels; NaN where it is unknown.
-    cut_distance : the triplet's largest histogram distance over channels and neighbouring frames.
+    cut_distance, flow_cut, repeat, brightness_change, misfit : of the triplet, see
+        `pipeline.selection.frame_changes.TripletChanges`.
+    black_share : part of the window (0..1) that black bars cover.
     draw : the uniform random number (0..1) that motion / scale was compared with.
     lot : another one, by which windows are drawn where a sequence offers more than it may.
     reason : the outcome.
@@ -54,6 +61,11 @@ class Candidate:
     left: int
     motion: float
     cut_distance: float
+    flow_cut: float
+    repeat: float
+    brightness_change: float
+    misfit: float
+    black_share: float
     draw: float
     lot: float
     reason: Reason
@@ -85,7 +97,7 @@ def sample_triplet(
     triplet: Triplet,
     frame_size: tuple[int, int],
     motion: Callable[[int, int], float],
-    cut_distance: float,
+    changes: TripletChanges,
     settings: PatchSettings,
 ) -> list[Candidate]:
     """Try windows of one triplet, in the order of their random numbers.
@@ -95,12 +107,13 @@ def sample_triplet(
     triplet : name of the sequence and first frame.
     frame_size : height and width of the frames in pixels, at least the patch size.
     motion : motion in pixels of the window at (top, left).
-    cut_distance : largest histogram distance between the triplet's neighbouring frames.
+    changes : what changes between the triplet's frames.
     settings : how windows are drawn and accepted.
 
     Returns
     -------
-    Every window tried, with its outcome. A window is refused if the triplet spans a jump cut, or
+    Every window tried, with its outcome. A window is refused if the triplet spans a jump cut, holds
+    a repeated frame, or is beyond one of the limits that are set (brightness, fit, black bars); or
     by chance: it is accepted with probability min(1, motion / scale), unless it overlaps too much
     with one accepted before, until enough are taken.
     """
@@ -120,29 +133,66 @@ def sample_triplet(
     lots = random_stream(settings.seed, *triplet, 1).random(len(places)).tolist()
     candidates: list[Candidate] = []
     taken: list[tuple[int, int]] = []
+    unfit = _judge_triplet(changes, settings)
     for attempt, (top, left, draw) in enumerate(places):
         score = motion(top, left)
-        reason = _judge((top, left), score, cut_distance, draw, taken, settings)
+        black = black_share(changes.bars, frame_size, top, left, size)
+        reason = unfit or _judge((top, left), score, black, draw, taken, settings)
         if reason is Reason.TAKEN:
             taken.append((top, left))
         candidates.append(
             Candidate(
-                *triplet, attempt, top, left, score, cut_distance, draw, lots[attempt], reason
+                *triplet,
+                attempt,
+                top,
+                left,
+                score,
+                changes.cut_distance,
+                changes.flow_cut,
+                changes.repeat,
+                changes.brightness_change,
+                changes.misfit,
+                black,
+                draw,
+                lots[attempt],
+                reason,
             )
         )
     return candidates
 
 
+def _judge_triplet(changes: TripletChanges, settings: PatchSettings) -> Reason | None:
+    """Why no window of a triplet is taken; ``None``: they are judged one by one."""
+
+    def above(value: float, limit: float | None) -> bool:
+        return limit is not None and value > limit
+
+    # Scores by flow are there where cuts were measured with that method.
+    if np.isnan(changes.flow_cut):
+        cut = changes.cut_distance > settings.cut_threshold
+    else:
+        cut = changes.flow_cut > settings.flow_cut_threshold
+    if cut:
+        return Reason.JUMP_CUT
+    if settings.repeat_threshold is not None and changes.repeat < settings.repeat_threshold:
+        return Reason.REPEATED_FRAME
+    if above(changes.brightness_change, settings.max_brightness_change):
+        return Reason.BRIGHTNESS
+    if above(changes.misfit, settings.max_misfit):
+        return Reason.MISFIT
+    return None
+
+
 def _judge(
     place: tuple[int, int],
     motion: float,
-    cut_distance: float,
+    black: float,
     draw: float,
     taken: Sequence[tuple[int, int]],
     settings: PatchSettings,
 ) -> Reason:
-    if cut_distance > settings.cut_threshold:
-        return Reason.JUMP_CUT
+    if settings.max_black_share is not None and black > settings.max_black_share:
+        return Reason.BLACK_BARS
     if settings.window == "centre":
         return Reason.TAKEN
     if np.isnan(motion):

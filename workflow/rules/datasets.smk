@@ -75,6 +75,8 @@ rule cuts:
         code=source_digest(
             "pipeline/selection/cuts.py",
             "pipeline/selection/jump_cuts.py",
+            "pipeline/selection/frame_changes.py",
+            "pipeline/selection/flow_cuts.py",
             "pipeline/frames/sequences.py",
             "pipeline/frames/decoding.py",
         ),
@@ -106,6 +108,9 @@ rule sample:
             "pipeline/selection/triplets.py",
             "pipeline/selection/candidates.py",
             "pipeline/selection/sampling.py",
+            "pipeline/selection/frame_changes.py",
+            "pipeline/selection/flow_cuts.py",
+            "pipeline/selection/cuts.py",
             "pipeline/store/patch_store.py",
             "pipeline/selection/window_motion.py",
             "pipeline/frames/sequences.py",
