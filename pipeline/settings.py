@@ -17,7 +17,7 @@ from pydantic_core import PydanticCustomError
 from pipeline.errors import MidframeError
 
 # Tuned on made footage by benchmarks/bench_jump_cuts.py.
-DEFAULT_FLOW_CUT_THRESHOLD = 1.7
+DEFAULT_FLOW_CUT_THRESHOLD = 2.2
 
 SettingsType = TypeVar("SettingsType", bound="Settings")
 

@@ -19,7 +19,7 @@ from pipeline.settings import DEFAULT_FLOW_CUT_THRESHOLD
 # Pairs on either side with which a pair is compared.
 REACH = 2
 # Residual in levels (0..255) that is always allowed, so that a still scene has no cuts.
-ALLOWED_RESIDUAL = 0.5
+ALLOWED_RESIDUAL = 0.25
 
 
 def cut_scores(residuals: NDArray[np.floating]) -> NDArray[np.float32]:

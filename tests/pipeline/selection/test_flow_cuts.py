@@ -72,5 +72,6 @@ def test_two_frames_have_nothing_to_be_compared_with(shot: list[Frame]) -> None:
 
 
 def test_a_pair_is_compared_with_the_two_before_and_after_it() -> None:
-    scores = cut_scores(np.array([1.5, 1.5, 8.0, 1.5, 1.5, np.nan]))
-    np.testing.assert_allclose(scores, [1.5 / 8.5, 1.5 / 8.5, 4, 1.5 / 8.5, 1.5 / 8.5, np.nan])
+    scores = cut_scores(np.array([1.75, 1.75, 8.0, 1.75, 1.75, np.nan]))
+    beside = 1.75 / 8.25
+    np.testing.assert_allclose(scores, [beside, beside, 4, beside, beside, np.nan])
