@@ -260,7 +260,7 @@ def _report(arguments: argparse.Namespace) -> None:
 
 def _interpolate_arguments(parser: argparse.ArgumentParser) -> None:
     parser.usage = (
-        f"{parser.prog} [-h] --model WEIGHTS [--times 2|4|8] [--device D] "
+        f"{parser.prog} [-h] --model WEIGHTS [--times N] [--device D] "
         "[--settings S]\n       (IN OUT | FIRST THIRD OUT)"
     )
     parser.add_argument(
@@ -274,9 +274,11 @@ def _interpolate_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--times",
         type=int,
-        choices=(2, 4, 8),
         default=2,
-        help="frames to make of one, of a video (default: 2)",
+        metavar="N",
+        help="frames to make of one, of a video: any whole number from 2 (default: 2); "
+        "weights make the middle only, so for other than 2, 4 and 8 they give the nearest of the "
+        "halved positions",
     )
     threads_argument(parser)
     settings_argument(parser, "settings of the video")

@@ -124,8 +124,9 @@ class Video(VideoSettings):
     """The file inside the dataset's directory."""
     model: str
     """Name of the model, or `linear`, `flow` or `flow-fast`, which need no weights."""
-    times: Literal[2, 4, 8] = 2
-    """Frames to make of one."""
+    times: int = Field(2, ge=2)
+    """Frames to make of one; of other than 2, 4 and 8, a trained network gives the nearest of the
+    positions that halving makes."""
 
 
 class Experiment(Settings):

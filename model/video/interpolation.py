@@ -7,7 +7,7 @@ but the middle. What evaluates or writes videos knows no more of a model than th
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -32,8 +32,8 @@ FloatFrame = NDArray[np.float32]
 class Predictor(Protocol):
     """Predicts the frame at ``time`` (0 < time < 1) between two uint8 RGB frames [H, W, 3].
 
-    Returns float32 [H, W, 3] in 0..1, not rounded to 8 bits. ``model.video.interpolation``'s
-    networks raise `MidframeError` for any time but 0.5.
+    Returns float32 [H, W, 3] in 0..1, not rounded to 8 bits. A network makes the middle only; see
+    `at_halved_time` for what it gives at other times.
     """
 
     def __call__(self, first: Frame, third: Frame, time: float = 0.5, /) -> FloatFrame: ...
@@ -169,13 +169,32 @@ def load_predictor(model: str, device: str = "auto", tile_pixels: int = TILE_PIX
     place(network, device)
 
     def predictor(first: Frame, third: Frame, time: float = 0.5, /) -> FloatFrame:
-        if time != 0.5:
-            raise MidframeError(
-                f"{model}: a network makes the frame in the middle only, not at {time:.3f}"
-            )
-        return predict(network, first, third, tile_pixels)
+        return at_halved_time(
+            partial(predict, network, tile_pixels=tile_pixels), first, third, time
+        )
 
     return predictor
+
+
+def at_halved_time(
+    middle: Callable[[Frame, Frame], FloatFrame], first: Frame, third: Frame, time: float
+) -> FloatFrame:
+    """The frame nearest to ``time`` of those that halving makes: at 1/8, 2/8, ... 7/8.
+
+    ``middle`` predicts the frame in the middle of two; what it made is rounded to 8 bits before it
+    is asked again.
+    """
+    eighth = min(max(round(time * 8), 1), 7)
+    low, high = 0, 8
+    while True:
+        half = (low + high) // 2
+        prediction = middle(first, third)
+        if half == eighth:
+            return prediction
+        if eighth < half:
+            high, third = half, quantise(prediction, "round")
+        else:
+            low, first = half, quantise(prediction, "round")
 
 
 def interpolate_images(first: Path, third: Path, target: Path, predictor: Predictor) -> None:

@@ -38,9 +38,34 @@ def explain(window: dict[str, Any], settings: dict[str, Any]) -> str:
     reason, draw = Reason(window["reason"]), f"its draw is {window['draw']:.4f}"
     scale, threshold = settings["motion_scale"], settings["cut_threshold"]
     if reason is Reason.JUMP_CUT:
+        if window["flow_cut"] is None:
+            return (
+                "a jump cut lies in the triplet: the histograms differ by "
+                f"{window['cut_distance']:.3g}, more than {threshold:g}"
+            )
         return (
-            "a jump cut lies in the triplet: the histograms differ by "
-            f"{window['cut_distance']:.3g}, more than {threshold:g}"
+            f"a jump cut lies in the triplet: a pair of its frames fits {window['flow_cut']:.3g} "
+            f"times worse than those around it, more than {settings['flow_cut_threshold']:g}"
+        )
+    if reason is Reason.REPEATED_FRAME:
+        return (
+            f"a frame repeats the one before it: it changes {window['repeat']:.3g} times as much "
+            f"as the other pair does, less than {settings['repeat_threshold']:g}"
+        )
+    if reason is Reason.BRIGHTNESS:
+        return (
+            f"its brightness changes by {window['brightness_change']:.3g} levels, more than "
+            f"{settings['max_brightness_change']:g}"
+        )
+    if reason is Reason.MISFIT:
+        return (
+            f"its middle frame differs by {window['misfit']:.3g} levels from what motion makes of "
+            f"the outer two, more than {settings['max_misfit']:g}"
+        )
+    if reason is Reason.BLACK_BARS:
+        return (
+            f"black bars cover {window['black_share']:.0%} of it, more than "
+            f"{settings['max_black_share']:.0%}"
         )
     if reason is Reason.UNKNOWN_MOTION:
         return "its motion is not known: the flow holds places without a vector"

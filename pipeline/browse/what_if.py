@@ -1,6 +1,7 @@
 """What other settings would take of the windows that were tried, by the rules of `sample`."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import fields
 from typing import Any
 
 import numpy as np
@@ -22,12 +23,14 @@ from pipeline.settings import PatchSettings, validate
 ADJUSTABLE = (
     "motion_scale",
     "cut_threshold",
+    "repeat_threshold",
     "tries",
     "max_taken",
     "max_overlap",
     "max_per_sequence",
 )
 CHANGES = ("same", "gained", "lost")
+COLUMNS = tuple(field.name for field in fields(Windows))[1:]
 _TAKEN = CODES[Reason.TAKEN]
 
 
@@ -89,11 +92,7 @@ class WhatIf:
         judged = judge(
             Windows(
                 self._triplets[tried],
-                numbers["top"][tried],
-                numbers["left"][tried],
-                numbers["motion"][tried],
-                numbers["cut_distance"][tried],
-                numbers["draw"][tried],
+                **{name: numbers[name][tried] for name in COLUMNS},
             ),
             settings,
         )

@@ -5,6 +5,7 @@ import { calmed, get, make, problem } from "./api.js";
 const FIELDS = [
   { name: "motion_scale", title: "Motion scale (px)", low: 0.1, step: 0.1 },
   { name: "cut_threshold", title: "Cut threshold", low: 0.0005, step: 0.0005 },
+  { name: "repeat_threshold", title: "Repeats below (empty: taken)", low: 0.01, step: 0.01, high: 1 },
   { name: "tries", title: "Tries", low: 1, step: 1 },
   { name: "max_taken", title: "Most taken from a triplet", low: 1, step: 1 },
   { name: "max_overlap", title: "Largest overlap (0..1)", low: 0, step: 0.05, high: 1 },
