@@ -1,18 +1,20 @@
 # make demo    run the whole experiment on real clips, from video to report
 # make test    run all tests            make test-fast    without the slow ones
 # make lint    check style and types    make bench        measure against the alternatives
+# make docs    build the site of docs/ in build/docs
 #
 # Each sets up what it needs in .venv (nothing global), and is quick when that is done.
 
 PYTHON ?= python3
-CORES ?= $(shell nproc 2>/dev/null || sysctl -n hw.ncpu)
+# Those that may be used here: affinity and a container's quota count. Asked when a recipe runs.
+CORES ?= $(shell $(BIN)/python -m pipeline.processor)
 BIN := .venv/bin
 READY := .venv/requirements.installed
 SNAKEMAKE := $(BIN)/snakemake --profile profiles/default
 DEMO := results/demo
 REPORT := $(DEMO)/snakemake_report.html
 
-.PHONY: demo test test-fast lint format bench lock schema clean help
+.PHONY: demo test test-fast lint format docs bench lock schema clean help
 
 help:
 	@sed -n 's/^# \{0,1\}//p;/^$$/q' Makefile
@@ -37,7 +39,7 @@ demo: $(READY)
 	@echo "Results: $(DEMO) (tables, figures, inspection, videos)"
 
 # Test files run side by side, so libraries get one thread each.
-PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses $(CORES) --dist loadfile --no-loadscope-reorder
+PYTEST = OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses $(CORES) --dist loadfile --no-loadscope-reorder
 
 test: $(READY)
 	@echo "Running all tests ..."
@@ -53,6 +55,14 @@ lint: $(READY)
 	@$(BIN)/mypy
 	@$(BIN)/snakefmt --check --compact-diff Snakefile workflow
 	@$(BIN)/snakemake --lint --configfile config.demo.yaml
+	@$(MKDOCS) --quiet --site-dir $(BIN)/../docs.checked
+
+# The site's generator advertises its successor unless told not to.
+MKDOCS := NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
+
+docs: $(READY)
+	@$(MKDOCS) --quiet
+	@echo "Documentation: build/docs/index.html"
 
 format: $(READY)
 	@$(BIN)/ruff check --fix .
@@ -70,13 +80,15 @@ bench: $(BENCH_READY)
 # Resolve the pinned dependencies anew. A "+cpu" label names a build of the same version.
 lock:
 	@rm -rf .lock-venv && $(PYTHON) -m venv .lock-venv
-	@.lock-venv/bin/python -m pip install --quiet ".[test,lint]"
+	@.lock-venv/bin/python -m pip install --quiet ".[test,lint,docs]"
 	@{ echo "# All packages, by version: made by \`make lock\` from pyproject.toml."; \
 	   .lock-venv/bin/python -m pip freeze --exclude midframe | sed 's/+cpu$$//'; } > requirements.lock
 	@rm -rf .lock-venv
 
-# The configuration's schema and the reference of settings, from the settings classes.
+# The configuration's schema and the reference of settings, from the settings classes; the picture
+# of the rooms, from their docstrings.
 schema: $(READY)
+	@$(BIN)/python -m workflow.house --write
 	@$(BIN)/python -m workflow.experiment schema > workflow/schemas/config.schema.json
 	@$(BIN)/python -m workflow.experiment reference > docs/settings.md
 

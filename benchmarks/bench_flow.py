@@ -38,7 +38,7 @@ from scipy.stats import spearmanr
 from pipeline.flow import simpleflow as simpleflow_module
 from pipeline.flow.optical_flow import compute_flow
 from pipeline.selection.window_motion import WindowMotion
-from pipeline.simd import broadcast8_from, broadcast16_from, fma, store
+from pipeline.simd.registers import broadcast8_from, broadcast16_from, fma, store
 
 CLIPS = ("bikes", "bigbuckbunny", "carphone_pristine")
 SIZES = ((640, 360), (854, 480), (150, 150))

@@ -5,7 +5,7 @@
 First the prediction of one frame of 960 x 544 (540 rows, padded) by the full network, in the ways
 that PyTorch offers: plain, without autograd's bookkeeping, in the channels-last memory format, and
 compiled. The ways take turns, so that all see the same machine; times are the least of the repeats,
-after one run that is not counted. `midframe interpolates` is what `python -m model interpolate` and
+after one run that is not counted. `midframe interpolates` is what `midframe interpolate` and
 `evaluate` do. Then a training step (forward, L1 loss, backward, AdaMax) of a batch of four at
 128 x 128.
 

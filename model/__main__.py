@@ -8,7 +8,13 @@ import sys
 from pathlib import Path
 
 from model.settings import STATE_MINUTES
-from pipeline.command_line import output_argument, run, settings_argument
+from pipeline.command_line import (
+    Commands,
+    output_argument,
+    run,
+    settings_argument,
+    threads_argument,
+)
 from pipeline.progress import notice
 
 
@@ -51,6 +57,7 @@ def _train_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         help="processes on this machine that share every batch, one a GPU (default: %(default)d)",
     )
+    threads_argument(parser)
     settings_argument(parser, "the stage's settings")
     parser.set_defaults(command=_train)
 
@@ -77,12 +84,35 @@ def _train(arguments: argparse.Namespace) -> None:
     )
 
 
-def _model_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
+def _model_arguments(parser: argparse.ArgumentParser, others: bool = False) -> None:
+    """The model, and, where ``others`` is true, the predictions of another program instead."""
+    source = parser.add_mutually_exclusive_group(required=True)
+    if others:
+        source.add_argument(
+            "--predictions",
+            type=Path,
+            metavar="PATH",
+            help="score what another program made: a folder with SEQUENCE/FIRST.png, or a video "
+            "numbered as the true frames",
+        )
+        source.add_argument(
+            "--command",
+            dest="program",
+            metavar="C",
+            help="call another program for each triplet: 'prog {first} {third} {out}'",
+        )
+        parser.add_argument(
+            "--timeout",
+            type=float,
+            default=600,
+            metavar="S",
+            help="seconds that a call of --command may take (default: %(default)g)",
+        )
+    source.add_argument(
         "--model",
-        required=True,
         metavar="WEIGHTS",
-        help="a weights file, or 'linear' for the mean of the two frames",
+        help="a weights file; or, without weights, 'flow' for warping along the motion, "
+        "'flow-fast' for the same at twice the speed, 'linear' for the mean of the two frames",
     )
     parser.add_argument(
         "--device",
@@ -99,11 +129,12 @@ def _evaluate_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="FRAMES",
         help="a dataset, a folder of videos or image folders, or one video",
     )
-    _model_arguments(parser)
+    _model_arguments(parser, others=True)
     output_argument(parser, "directory to write: scores.csv and the pictures asked for")
     parser.add_argument(
         "--label", metavar="NAME", help="name of the model in tables (default: its file's)"
     )
+    threads_argument(parser)
     settings_argument(parser, "settings of the evaluation")
     parser.set_defaults(command=_evaluate)
 
@@ -120,6 +151,9 @@ def _evaluate(arguments: argparse.Namespace) -> None:
         arguments.out,
         label=arguments.label,
         device=arguments.device,
+        predictions=arguments.predictions,
+        command=arguments.program,
+        timeout=arguments.timeout,
     )
 
 
@@ -189,7 +223,7 @@ def _report_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--title", default="Midframe", help="heading of the page")
     for name, what in (
-        ("inspection", "directories that `python -m pipeline inspect` has written"),
+        ("inspection", "directories that inspect has written"),
         ("training", "trained stages"),
         ("evaluation", "evaluations"),
         ("table", "tables"),
@@ -226,7 +260,7 @@ def _report(arguments: argparse.Namespace) -> None:
 
 def _interpolate_arguments(parser: argparse.ArgumentParser) -> None:
     parser.usage = (
-        "python -m model interpolate [-h] --model WEIGHTS [--times 2|4|8] [--device D] "
+        f"{parser.prog} [-h] --model WEIGHTS [--times 2|4|8] [--device D] "
         "[--settings S]\n       (IN OUT | FIRST THIRD OUT)"
     )
     parser.add_argument(
@@ -244,6 +278,7 @@ def _interpolate_arguments(parser: argparse.ArgumentParser) -> None:
         default=2,
         help="frames to make of one, of a video (default: 2)",
     )
+    threads_argument(parser)
     settings_argument(parser, "settings of the video")
     parser.set_defaults(command=_interpolate)
 
@@ -306,9 +341,8 @@ def _fetch_vgg(arguments: argparse.Namespace) -> None:
     fetch_vgg(arguments.out)
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m model", description=__doc__.split(":")[0])
-    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+def add_commands(commands: Commands) -> None:
+    """Add the commands of networks, in the order in which a network comes to use."""
     _train_arguments(commands.add_parser("train", help="train one stage"))
     _evaluate_arguments(commands.add_parser("evaluate", help="measure a model on triplets"))
     _tables_arguments(commands.add_parser("tables", help="compare evaluations in a table"))
@@ -323,6 +357,11 @@ def _parser() -> argparse.ArgumentParser:
     _fetch_vgg_arguments(
         commands.add_parser("fetch-vgg", help="download the VGG-19 that some losses need")
     )
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m model", description=__doc__.split(":")[0])
+    add_commands(parser.add_subparsers(required=True, metavar="COMMAND"))
     return parser
 
 

@@ -12,6 +12,11 @@ from pipeline.settings import Settings
 
 STATE_MINUTES = 10.0  # between two states of a training; no setting, as it changes no result
 
+LINEAR = "linear"
+FLOW_METHODS = ("flow", "flow-fast")
+WITHOUT_WEIGHTS = (LINEAR, *FLOW_METHODS)
+"""Models that are named instead of trained, wherever a model is asked for."""
+
 LossName = Literal["l1", "l2", "ssim", "vgg", "combined"]
 
 
@@ -217,10 +222,20 @@ class TableSettings(Settings):
     """The published table whose numbers are put beside ours."""
     baseline: str = "linear"
     """Label of the row that the others are compared with, triplet by triplet."""
+    seeds: dict[str, list[str]] = {}
+    """Rows that are one stage trained with several seeds, by the label they get together: the
+    table adds their mean and their spread over the training runs."""
     resamples: int = Field(2000, ge=100)
     """Bootstrap samples behind each 95 % interval."""
     seed: int = Field(0, ge=0)
     """Seed of the bootstrap."""
+
+    @model_validator(mode="after")
+    def _runs_are_several(self) -> Self:
+        for label, runs in self.seeds.items():
+            if len(set(runs)) < 2:
+                raise ValueError(f"seeds: {label}: at least two different rows are needed")
+        return self
 
 
 class FigureSettings(Settings):

@@ -4,7 +4,13 @@ import argparse
 import sys
 from pathlib import Path
 
-from pipeline.command_line import cluster_arguments, output_argument, run, settings_argument
+from pipeline.command_line import (
+    Commands,
+    cluster_arguments,
+    output_argument,
+    run,
+    settings_argument,
+)
 from pipeline.errors import MidframeError
 from pipeline.settings import (
     CutSettings,
@@ -23,7 +29,13 @@ def _fetch(arguments: argparse.Namespace) -> None:
     given = {} if arguments.dataset is None else {"source": arguments.dataset}
     if arguments.path is not None:
         given["path"] = arguments.path
-    fetch(load(DatasetSettings, arguments.settings, **given), arguments.out, arguments.archives)
+    fetch(
+        load(DatasetSettings, arguments.settings, **given),
+        arguments.out,
+        arguments.archives,
+        arguments.workers,
+        arguments.scheduler,
+    )
 
 
 def _score(arguments: argparse.Namespace) -> None:
@@ -66,6 +78,7 @@ def _sample(arguments: argparse.Namespace) -> None:
         arguments.workers,
         arguments.scheduler,
         arguments.apart_from,
+        arguments.exclude,
     )
 
 
@@ -95,18 +108,23 @@ def _export(arguments: argparse.Namespace) -> None:
         arguments.format,
         arguments.workers,
         arguments.scheduler,
+        arguments.exclude,
     )
 
 
-def build_parser() -> argparse.ArgumentParser:
-    """The parser of all data commands."""
-    parser = argparse.ArgumentParser(
-        prog="python -m pipeline",
-        description="From videos to a store of patches. Commands are listed in the order in "
-        "which a dataset is built; each writes one directory, whole or not at all.",
+def _exclude_argument(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--exclude",
+        type=Path,
+        nargs="+",
+        default=[],
+        metavar="FLAGS",
+        help="leave out the windows that these files of flags (see browse) mark as bad",
     )
-    commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
+
+def add_commands(commands: Commands) -> None:
+    """Add the data commands, in the order in which a dataset is built."""
     fetch = commands.add_parser("fetch", help="get a dataset: download, or take a folder")
     fetch.add_argument(
         "dataset",
@@ -123,10 +141,11 @@ def build_parser() -> argparse.ArgumentParser:
     )
     output_argument(fetch, "dataset directory to write")
     settings_argument(fetch, "dataset settings")
+    cluster_arguments(fetch)
     fetch.set_defaults(command=_fetch)
 
     score = commands.add_parser(
-        "score", help="optical flow of every triplet (goes on where a run stopped)"
+        "score", help="optical flow of every triplet (resumes a run that stopped)"
     )
     score.add_argument("frames", type=Path, metavar="FRAMES", help=FRAMES)
     output_argument(score, "motion directory to write")
@@ -154,6 +173,7 @@ def build_parser() -> argparse.ArgumentParser:
         help="patch directories with which no frame may be shared, such as the training patches "
         "when validation patches are chosen",
     )
+    _exclude_argument(sample)
     output_argument(sample, "patch directory to write")
     settings_argument(sample, "patch settings")
     cluster_arguments(sample)
@@ -185,9 +205,20 @@ def build_parser() -> argparse.ArgumentParser:
         choices=["vimeo90k", "webdataset"],
         help="vimeo90k: sequences/00001/0001/im1.png … im3.png and lists; webdataset: tar files",
     )
+    _exclude_argument(export)
     output_argument(export, "directory to write")
     cluster_arguments(export)
     export.set_defaults(command=_export)
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The parser of all data commands."""
+    parser = argparse.ArgumentParser(
+        prog="python -m pipeline",
+        description="From videos to a store of patches. Commands are listed in the order in "
+        "which a dataset is built; each writes one directory, whole or not at all.",
+    )
+    add_commands(parser.add_subparsers(required=True, metavar="COMMAND"))
     return parser
 
 

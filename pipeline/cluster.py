@@ -9,23 +9,15 @@ from itertools import islice
 from typing import Any, TypeVar
 
 import dask
-from dask.system import CPU_COUNT
 from distributed import CancelledError, Client, KilledWorker, LocalCluster, as_completed
 
 from pipeline.errors import MidframeError
+from pipeline.processor import THREAD_COUNTS, choose_threads
+from pipeline.progress import notice
 
 Task = TypeVar("Task")
 Result = TypeVar("Result")
 
-# One thread a library in each worker process: the processes are the parallelism.
-THREAD_COUNTS = (
-    "OMP_NUM_THREADS",
-    "OPENBLAS_NUM_THREADS",
-    "MKL_NUM_THREADS",
-    "NUMBA_NUM_THREADS",
-    "OPENCV_FOR_THREADS_NUM",
-    "ZARR_THREADING__MAX_WORKERS",
-)
 # Tasks of a kind need the same arrays again and again. Dask would have each freed one given back to
 # the system, and the next one fetched page by page, which takes a tenth of the time of a flow.
 KEPT_MEMORY = {
@@ -111,7 +103,7 @@ def connect(workers: int | None = None, scheduler: str | None = None) -> Iterato
     Parameters
     ----------
     workers : processes to start on this machine; 0: none, tasks run in this process; ``None``:
-        one a core.
+        one for each core that may be used (`pipeline.processor`).
     scheduler : address of a running Dask scheduler, used instead; ``None``: the address in
         ``DASK_SCHEDULER_ADDRESS``, if that is set and ``workers`` is not.
 
@@ -143,13 +135,17 @@ def connect(workers: int | None = None, scheduler: str | None = None) -> Iterato
     elif workers == 0:
         yield Cluster(None)
     else:
-        with _start_workers(workers or CPU_COUNT) as local, Client(local) as client:
+        if workers is None:
+            threads = choose_threads()
+            notice(f"worker processes, of one thread each: {threads}")
+            workers = threads.count
+        with _start_workers(workers) as local, Client(local) as client:
             yield Cluster(client)
 
 
 @contextlib.contextmanager
 def _start_workers(count: int) -> Iterator[LocalCluster]:
-    """Worker processes of one thread each on this machine."""
+    """Worker processes on this machine, of one thread each: the processes are the parallelism."""
     environment = (
         dask.config.get("distributed.nanny.pre-spawn-environ", {})
         | dict.fromkeys(THREAD_COUNTS, "1")

@@ -1,12 +1,22 @@
-"""What the commands of `python -m pipeline` and `python -m model` have in common."""
+"""What the commands of both packages have in common."""
 
 import argparse
 import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+from pipeline.caches import prepare_caches
 from pipeline.errors import MidframeError
+from pipeline.processor import SETTING, choose_threads, use_threads
+from pipeline.progress import notice
+
+if TYPE_CHECKING:
+    Commands = argparse._SubParsersAction[argparse.ArgumentParser]
+else:
+    Commands = argparse._SubParsersAction
+"""What `add_subparsers` returns: a parser's commands, to which each package adds its own."""
 
 
 def settings_argument(parser: argparse.ArgumentParser, what: str) -> None:
@@ -24,6 +34,18 @@ def output_argument(parser: argparse.ArgumentParser, what: str) -> None:
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help=what)
 
 
+def threads_argument(parser: argparse.ArgumentParser) -> None:
+    """Add ``--threads``; the command's first line then says how many were chosen, and why."""
+    parser.add_argument(
+        "--threads",
+        type=int,
+        metavar="N",
+        help=f"threads to compute with (default: ${SETTING}, if set, or else as many as this "
+        "process may use of the cores: its affinity, a container's quota, SLURM's share and "
+        "$OMP_NUM_THREADS count)",
+    )
+
+
 def cluster_arguments(parser: argparse.ArgumentParser) -> None:
     """Add ``--workers`` and ``--scheduler``."""
     where = parser.add_mutually_exclusive_group()
@@ -31,7 +53,8 @@ def cluster_arguments(parser: argparse.ArgumentParser) -> None:
         "--workers",
         type=int,
         metavar="N",
-        help="processes on this machine; 0: none, everything in this process (default: one a core)",
+        help="processes on this machine; 0: none, everything in this process (default: one for "
+        "each core that may be used)",
     )
     where.add_argument(
         "--scheduler",
@@ -48,10 +71,17 @@ def run(parser: argparse.ArgumentParser, arguments: Sequence[str] | None = None)
     arguments. A `MidframeError` becomes one line on standard error and status 1, an interrupt
     (Ctrl-C) status 130; any other exception is a bug and keeps its traceback. SIGTERM, which
     batch systems send, ends the command as an interrupt does, so that nothing half-written stays.
+    Before the command loads any library that computes, all are told how many threads to use
+    (`pipeline.processor`) and where to keep compiled code (`pipeline.caches`).
     """
     parsed = parser.parse_args(arguments)
     before = signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
+        prepare_caches()
+        threads = choose_threads(getattr(parsed, "threads", None))
+        use_threads(threads.count, exactly=bool(threads.source))
+        if hasattr(parsed, "threads"):
+            notice(f"using {threads}")
         parsed.command(parsed)
     except MidframeError as error:
         for line in str(error).splitlines():

@@ -2,13 +2,13 @@
 
 import contextlib
 import errno
-import fcntl
 import glob
-import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+
+from filelock import FileLock, Timeout
 
 from pipeline.disk_space import require_writable, write_error
 from pipeline.errors import MidframeError
@@ -66,24 +66,21 @@ def publish_resumable(directory: Path, identity: Any) -> Iterator[Path]:
 @contextlib.contextmanager
 def _locked(lock: Path, directory: Path) -> Iterator[None]:
     """Hold a lock file, which a killed process loses; it is removed at the end."""
-    while True:
-        file = lock.open("w")
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            file.close()
-            raise MidframeError(
-                f"{directory}: another process is writing it; wait for it, or end it"
-            ) from None
-        # Not a file that its last owner has just removed.
-        if lock.exists() and os.path.samestat(os.fstat(file.fileno()), lock.stat()):
-            break
-        file.close()
+    held = FileLock(lock)
+    try:
+        held.acquire(timeout=0)
+    except Timeout:
+        raise MidframeError(
+            f"{directory}: another process is writing it; wait for it, or end it"
+        ) from None
     try:
         yield
     finally:
-        lock.unlink(missing_ok=True)
-        file.close()
+        # While it is held: who waits for it notices that it has gone, and makes another. Windows
+        # removes no open file, but when it is released.
+        with contextlib.suppress(PermissionError):
+            lock.unlink(missing_ok=True)
+        held.release()
 
 
 def _remove_half_written(folder: Path) -> None:

@@ -131,6 +131,9 @@ class DatasetSettings(Settings):
     """`youtube` only: address of the video, in a form that yt-dlp takes."""
     resolution: Literal["480p", "full"] = "480p"
     """DAVIS only: 854x480 frames, or the originals (`1080p` in 2016)."""
+    stream: int | None = Field(None, ge=0)
+    """Number of the stream of every video file that is used, as `ffprobe` counts them; null: the
+    one that FFmpeg finds best, and never a cover picture."""
     on_bad_frame: OnBadFrame = "error"
     """What frames that cannot be used do (unreadable, or of another size or colour mode than the
     rest): stop with the file and the fix, or be left out, with every triplet they are part of, and

@@ -71,7 +71,7 @@ def small_frames(bikes_clip: FrameSequence, tmp_path_factory: pytest.TempPathFac
 def dataset(small_frames: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """`small_frames` as a dataset directory."""
     out = tmp_path_factory.mktemp("dataset") / "frames"
-    fetch(DatasetSettings(source="folder", path=str(small_frames)), out)
+    fetch(DatasetSettings(source="folder", path=str(small_frames)), out, workers=0)
     return out
 
 

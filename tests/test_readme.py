@@ -21,9 +21,9 @@ ROOT = Path(__file__).parents[1]
 SCHEDULER = "tcp://127.0.0.1:8786"
 
 
-def commands() -> list[str]:
-    """The shell commands of the README in their order, without comments."""
-    blocks = re.findall(r"```sh\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+def commands(document: str = "README.md") -> list[str]:
+    """The shell commands of a document in their order, without comments."""
+    blocks = re.findall(r"```sh\n(.*?)```", (ROOT / document).read_text(), re.DOTALL)
     lines = [line.split("  #")[0].strip() for block in blocks for line in block.splitlines()]
     return [line for line in lines if line]
 
@@ -73,6 +73,7 @@ def scheduler() -> Iterator[None]:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(600)
 def test_every_command_runs(repository: Path, scheduler: None) -> None:
     binaries = Path(sys.executable).parent
     environment = os.environ | {"PATH": f"{binaries}:{os.environ['PATH']}"}

@@ -13,6 +13,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import Field, StringConstraints, model_validator
 
 from model.settings import (
+    WITHOUT_WEIGHTS,
     EvaluationSettings,
     FigureSettings,
     NetworkSettings,
@@ -33,7 +34,11 @@ from pipeline.settings import (
 # Names become names of files.
 Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
 
-LINEAR = "linear"
+MEANING = {
+    "linear": "this name stands for linear interpolation",
+    "flow": "this name stands for interpolation by optical flow",
+    "flow-fast": "this name stands for interpolation by optical flow",
+}
 
 
 class ModelSource(Settings):
@@ -44,7 +49,7 @@ class ModelSource(Settings):
     epoch: int | None = Field(None, ge=1)
     """Epoch of that stage; null: the last."""
     weights: str | None = None
-    """A weights file instead, such as `python -m model import-weights` writes."""
+    """A weights file instead, such as `midframe import-weights` writes."""
 
     @model_validator(mode="after")
     def _one_source(self) -> Self:
@@ -72,7 +77,7 @@ class ExperimentTableRow(TableRow):
     """One row of a table."""
 
     model: str
-    """Name of the model, or `linear`."""
+    """Name of the model, or `linear`, `flow` or `flow-fast`, which need no weights."""
 
 
 class ExperimentTable(TableSettings):
@@ -92,7 +97,7 @@ class ExperimentFigure(FigureSettings):
     evaluation: str | None = None
     """Evaluation set whose kept pictures are shown beside the predictions of `models`."""
     models: list[str] = []
-    """Models to show, or `linear`."""
+    """Models to show; `linear`, `flow` and `flow-fast` too, which need no weights."""
     resolutions: list[str] = []
     """Evaluation sets with the same triplets at several resolutions, shown for one model."""
 
@@ -105,7 +110,7 @@ class Video(VideoSettings):
     file: str
     """The file inside the dataset's directory."""
     model: str
-    """Name of the model, or `linear`."""
+    """Name of the model, or `linear`, `flow` or `flow-fast`, which need no weights."""
     times: Literal[2, 4, 8] = 2
     """Frames to make of one."""
 
@@ -145,7 +150,7 @@ class Experiment(Settings):
 
     @model_validator(mode="after")
     def _names_are_known(self) -> Self:
-        models = {*self.models, LINEAR}
+        models = {*self.models, *WITHOUT_WEIGHTS}
         for name, patches in self.patches.items():
             _check(patches.datasets, self.datasets, f"patches.{name}.datasets")
         for name, stage in self.stages.items():
@@ -160,8 +165,8 @@ class Experiment(Settings):
                 self._check_epoch(stage.start.stage, stage.start.epoch, f"{place}.epoch")
             self._check_descent(name)
         for name, model in self.models.items():
-            if LINEAR in self.models:
-                raise ValueError(f"models.{LINEAR}: this name stands for linear interpolation")
+            if name in WITHOUT_WEIGHTS:
+                raise ValueError(f"models.{name}: {MEANING[name]}")
             if model.stage is not None:
                 _check([model.stage], self.stages, f"models.{name}.stage")
                 if model.epoch is not None:
@@ -189,7 +194,7 @@ class Experiment(Settings):
     def _check_split(self, stage: str) -> None:
         """Refuse a stage whose training and validation patches are sure to share a sequence.
 
-        Where it depends on the names in a dataset, ``pipeline sample`` tells.
+        Where it depends on the names in a dataset, ``midframe sample`` tells.
         """
         settings = self.stages[stage]
         training, validation = self.patches[settings.patches], self.patches[settings.validation]
@@ -260,19 +265,19 @@ def schema() -> str:
 
 SECTIONS: tuple[tuple[str, type[Settings]], ...] = (
     ("The experiment", Experiment),
-    ("`datasets.NAME` (`pipeline fetch`)", DatasetSettings),
-    ("`motion` (`pipeline score`)", MotionSettings),
-    ("`cuts` (`pipeline cuts`)", CutSettings),
-    ("`patches.NAME` (`pipeline sample`)", PatchSettings),
-    ("`stages.NAME` (`model train`)", StageSettings),
+    ("`datasets.NAME` (`midframe fetch`)", DatasetSettings),
+    ("`motion` (`midframe score`)", MotionSettings),
+    ("`cuts` (`midframe cuts`)", CutSettings),
+    ("`patches.NAME` (`midframe sample`)", PatchSettings),
+    ("`stages.NAME` (`midframe train`)", StageSettings),
     ("`stages.NAME.network`", NetworkSettings),
     ("`stages.NAME.start`", Start),
     ("`models.NAME`", ModelSource),
-    ("`evaluations.NAME` (`model evaluate`)", EvaluationSet),
-    ("`tables.NAME` (`model tables`)", ExperimentTable),
+    ("`evaluations.NAME` (`midframe evaluate`)", EvaluationSet),
+    ("`tables.NAME` (`midframe tables`)", ExperimentTable),
     ("`tables.NAME.rows`", ExperimentTableRow),
-    ("`figures.NAME` (`model figures`)", ExperimentFigure),
-    ("`videos.NAME` (`model interpolate`)", Video),
+    ("`figures.NAME` (`midframe figures`)", ExperimentFigure),
+    ("`videos.NAME` (`midframe interpolate`)", Video),
 )
 
 

@@ -9,7 +9,7 @@ import csv
 import fnmatch
 import math
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,8 @@ import pandas as pd
 from PIL import Image
 
 from model.evaluation.bootstrap import Estimate, mean_interval
-from model.evaluation.metrics import PROTOCOLS, quantise
+from model.evaluation.metrics import PROTOCOLS
+from model.evaluation.predictions import TIMEOUT, OfCommand, OfFiles, OfModel, Predictions
 from model.evaluation.triplets import (
     Triplet,
     choose_triplets,
@@ -25,13 +26,16 @@ from model.evaluation.triplets import (
     prepare,
     read_triplets,
 )
-from model.settings import EvaluationSettings
-from model.video.interpolation import LINEAR, Predictor, load_predictor
+from model.pixels import quantise
+from model.settings import WITHOUT_WEIGHTS, EvaluationSettings
+from model.video.interpolation import load_predictor
+from pipeline.errors import MidframeError
 from pipeline.frames.sequences import Frame
 from pipeline.progress import notice, progress
 from pipeline.provenance import (
     MANIFEST,
     check_replaceable,
+    digest,
     input_digest,
     read_manifest,
     write_manifest,
@@ -40,42 +44,66 @@ from pipeline.resume import code_digest, publish_resumable
 from pipeline.selection.jump_cuts import histogram_distance
 
 KIND = "evaluation"
-FORMAT_VERSION = 2
+FORMAT_VERSION = 3
 SCORES = "scores.csv"
 PICTURES = "predictions"
+SCORED = "scored.csv"  # of predictions by others: their SHA-256, or why one could not be scored
 
 
 def evaluate(
     frames: Path,
-    model: str,
+    model: str | None,
     settings: EvaluationSettings,
     out: Path,
     label: str | None = None,
     device: str = "auto",
+    predictions: Path | None = None,
+    command: str | None = None,
+    timeout: float = TIMEOUT,
 ) -> None:
     """Score a model on the triplets of a dataset and publish an evaluation directory.
+
+    Just one of ``model``, ``predictions`` and ``command`` is given. Predictions by others that
+    cannot be used are told, one line each, and have no score; the rest is scored.
 
     Interrupted, the same call goes on after the last triplet that was scored.
 
     Parameters
     ----------
     frames : a dataset directory, or any folder of videos and folders of images.
-    model : path of a weights file, or ``"linear"``.
+    model : path of a weights file, or ``"linear"``, ``"flow"``, ``"flow-fast"``.
     settings : which triplets, and how their frames are prepared.
     out : directory for ``scores.csv``, ``manifest.json`` and, where asked for, ``predictions/``.
     label : name of the model in tables; the name of its file if left out.
     device : ``"auto"``, ``"cpu"`` or ``"cuda"``.
+    predictions : a folder or video that another program made (`predictions.OfFiles`).
+    command : a program to call for each triplet (`predictions.OfCommand`).
+    timeout : seconds that a call of ``command`` may take.
 
     Raises
     ------
     MidframeError
-        if frames, weights or output cannot be used, or no triplet is left.
+        if frames, weights or output cannot be used, no triplet is left, or none of the
+        predictions could be scored.
     """
-    label = label or (model if model == LINEAR else Path(model).stem)
+    if sum(source is not None for source in (model, predictions, command)) != 1:
+        raise ValueError("one of model, predictions and command is needed")
     check_replaceable(out)
     triplets = choose_triplets(frames, settings)
-    predictor = load_predictor(model, device)
-    inputs = {} if model == LINEAR else {"weights": Path(model)}
+    inputs: dict[str, Path] = {}
+    source: Predictions
+    if model is not None:
+        label = label or (model if model in WITHOUT_WEIGHTS else Path(model).stem)
+        source = OfModel(load_predictor(model, device))
+        if model not in WITHOUT_WEIGHTS:
+            inputs["weights"] = Path(model)
+    elif predictions is not None:
+        label = label or predictions.stem
+        source = OfFiles(predictions, triplets, frames)
+    else:
+        assert command is not None
+        source = OfCommand(command, timeout)
+        label = label or Path(command.split()[0]).stem
     if (frames / MANIFEST).is_file():
         inputs["frames"] = frames
     content: dict[str, Any] = {"model": label, "sequences": describe_sources(triplets)}
@@ -83,6 +111,7 @@ def evaluate(
         "settings": settings.model_dump(mode="json"),
         "inputs": {name: input_digest(path) for name, path in inputs.items()},
         "code": code_digest(Path(__file__).parents[1]),
+        "scored": source.scored,
         **content,
     }
     with publish_resumable(out, identity) as folder:
@@ -94,11 +123,14 @@ def evaluate(
             else:
                 table.writerow(_columns())
             left = triplets[done:]
-            steps = _score(left, predictor, settings, folder / PICTURES)
+            steps = _score(left, source, settings, folder)
             for row in progress(steps, len(left), f"evaluate {label}", "triplets"):
                 table.writerow(row)
                 file.flush()
         scores = pd.read_csv(folder / SCORES, dtype={"sequence": str})
+        scored, missing = _what_was_scored(folder, source)
+        if missing == len(scores):
+            raise MidframeError(f"{label}: none of its {missing} predictions could be scored")
         write_manifest(
             folder,
             KIND,
@@ -106,6 +138,8 @@ def evaluate(
             settings,
             inputs,
             images=len(scores),
+            images_without_prediction=missing,
+            scored=scored,
             images_with_cut=int(scores["cut"].sum()),
             protocols={name: str(protocol) for name, protocol in PROTOCOLS.items()},
             means={
@@ -114,10 +148,11 @@ def evaluate(
             },
             **content,
         )
-    standard = mean_interval(scores["standard_psnr"].to_numpy())
+    standard = mean_interval(scores["standard_psnr"].to_numpy(), scores["sequence"])
     notice(
         f"{label}: {len(scores)} triplets, {int(scores['cut'].sum())} with a cut, "
-        f"standard PSNR {standard.mean:.2f} dB ({standard.low:.2f} to {standard.high:.2f})"
+        f"standard PSNR {standard.mean:.2f} dB ({standard.low:.2f} to {standard.high:.2f} "
+        f"over {'videos' if standard.over_videos else 'triplets, too few videos for more'})"
     )
 
 
@@ -137,7 +172,7 @@ def _columns() -> list[str]:
 
 
 def _score(
-    triplets: list[Triplet], predictor: Predictor, settings: EvaluationSettings, pictures: Path
+    triplets: list[Triplet], source: Predictions, settings: EvaluationSettings, folder: Path
 ) -> Iterator[list[Any]]:
     for triplet, original in read_triplets(triplets):
         distance = max(
@@ -145,14 +180,45 @@ def _score(
             for a, b in zip(original, original[1:], strict=False)
         )
         first, truth, third = (prepare(frame, settings) for frame in original)
-        prediction = predictor(first, third)
         row: list[Any] = [triplet.sequence, triplet.first_frame, *truth.shape[:2]]
         row += [distance, int(distance > settings.cut_threshold)]
+        try:
+            prediction, sha256 = source.predict(triplet, first, third)
+        except MidframeError as problem:
+            if isinstance(source, OfModel):
+                raise
+            notice(f"{triplet}: {problem}")
+            _note(folder / SCORED, triplet, "", str(problem))
+            yield row + [math.nan] * 2 * len(PROTOCOLS)
+            continue
+        if sha256 is not None:
+            _note(folder / SCORED, triplet, sha256, "")
         for protocol in PROTOCOLS.values():
             row += protocol.score(prediction, truth)
         if any(fnmatch.fnmatchcase(str(triplet), pattern) for pattern in settings.pictures):
-            _keep(pictures, triplet, truth, quantise(prediction, "round"))
+            _keep(folder / PICTURES, triplet, truth, quantise(prediction, "round"))
         yield row
+
+
+def _note(file: Path, triplet: Triplet, sha256: str, problem: str) -> None:
+    begin = not file.is_file()
+    with file.open("a", newline="", encoding="utf-8") as text:
+        table = csv.writer(text, lineterminator="\n")
+        if begin:
+            table.writerow(["sequence", "first_frame", "sha256", "problem"])
+        table.writerow([triplet.sequence, triplet.first_frame, sha256, problem])
+
+
+def _what_was_scored(folder: Path, source: Predictions) -> tuple[dict[str, Any], int]:
+    """What others' predictions were, with one SHA-256 over all of them; how many are missing."""
+    if not (folder / SCORED).is_file():
+        return source.scored, 0
+    notes = pd.read_csv(folder / SCORED, dtype=str, keep_default_na=False)
+    # A run that was killed between two files has noted its last triplet twice.
+    notes = notes.drop_duplicates(["sequence", "first_frame"], keep="last")
+    notes.to_csv(folder / SCORED, index=False, lineterminator="\n")
+    every = {"sha256": digest(list(notes["sha256"]))}
+    return {**every, **source.scored}, int((notes["problem"] != "").sum())
 
 
 def picture_path(directory: Path, sequence: str, first_frame: int, what: str) -> Path:
@@ -171,7 +237,7 @@ def summarise(scores: pd.DataFrame) -> dict[str, dict[str, dict[str, float | Non
     """Mean and 95 % interval of every protocol's PSNR and SSIM, as JSON values."""
     return {
         name: {
-            metric: _json(mean_interval(scores[f"{name}_{metric}"].to_numpy()))
+            metric: _json(mean_interval(scores[f"{name}_{metric}"].to_numpy(), scores["sequence"]))
             for metric in ("psnr", "ssim")
         }
         for name in PROTOCOLS
@@ -180,6 +246,7 @@ def summarise(scores: pd.DataFrame) -> dict[str, dict[str, dict[str, float | Non
 
 def _json(estimate: Estimate) -> dict[str, float | None]:
     values = asdict(estimate)
+    del values["p"]  # of a mean by itself there is none
     return {key: None if math.isnan(value) else value for key, value in values.items()}
 
 
@@ -188,7 +255,8 @@ class Evaluation:
     """A published evaluation: its scores, one row an image, and where its pictures lie.
 
     ``sequences`` tells what the images were read from
-    (`model.evaluation.triplets.describe_sources`).
+    (`model.evaluation.triplets.describe_sources`), ``scored`` what predictions by others were
+    (empty for a model); ``missing`` of them could not be scored.
     """
 
     directory: Path
@@ -197,6 +265,8 @@ class Evaluation:
     protocols: Mapping[str, str]
     sequences: Mapping[str, dict[str, Any]]
     scores: pd.DataFrame
+    scored: Mapping[str, Any] = field(default_factory=dict)
+    missing: int = 0
 
     @property
     def pictures(self) -> Path:
@@ -219,4 +289,6 @@ def open_evaluation(directory: Path) -> Evaluation:
         manifest["protocols"],
         manifest["sequences"],
         pd.read_csv(directory / SCORES, dtype={"sequence": str}),
+        manifest["scored"],
+        manifest["images_without_prediction"],
     )

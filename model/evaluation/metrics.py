@@ -12,11 +12,10 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-Image = npt.NDArray[np.uint8] | npt.NDArray[np.floating]
+from model.pixels import PEAK, Image, quantise
+
 Plane = npt.NDArray[np.float64]
 
-RANGE_TOLERANCE = 1e-4  # of the peak: rounding in float32 arithmetic, far less than one level
-PEAK = 255.0
 SSIM_C1 = (0.01 * PEAK) ** 2
 SSIM_C2 = (0.03 * PEAK) ** 2
 GAUSSIAN_SIZE, GAUSSIAN_SIGMA = 11, 1.5
@@ -34,20 +33,26 @@ class Score(NamedTuple):
 class Protocol:
     """One way to measure how like a prediction is to the true frame.
 
-    Attributes
-    ----------
-    name : by which settings and tables name it.
-    quantisation : how a float prediction becomes 8-bit: ``"truncate"`` (towards zero) or
-        ``"round"`` (half up). The target is always rounded: it comes from an 8-bit frame.
-    peak : of the PSNR: ``"255"``, or ``"maximum of the target"`` (over all channels).
-    window : of the SSIM: ``"gaussian"`` (11x11, sigma 1.5, moments as weighted means) or
-        ``"uniform"`` (7x7, unbiased variances and covariance).
-    border : of the SSIM: ``"zero"`` (the image is surrounded by black, every pixel counts) or
-        ``"inside"`` (only windows that lie inside the image count).
-    source : whose arithmetic it is.
-
     Every protocol measures RGB: the PSNR over the three channels at once, the SSIM as the mean
     over the channels, each image on its own; a table gives the mean over images.
+
+    Attributes
+    ----------
+    name : str
+        By which settings and tables name it.
+    quantisation : {"truncate", "round"}
+        How a float prediction becomes 8-bit: towards zero, or half up. The target is always
+        rounded: it comes from an 8-bit frame.
+    peak : {"255", "maximum of the target"}
+        Of the PSNR; the maximum is that over all channels.
+    window : {"gaussian", "uniform"}
+        Of the SSIM: 11x11 of sigma 1.5 with moments as weighted means, or 7x7 with unbiased
+        variances and covariance.
+    border : {"zero", "inside"}
+        Of the SSIM: the image is surrounded by black and every pixel counts, or only windows that
+        lie inside the image count.
+    source : str
+        Whose arithmetic it is.
     """
 
     name: str
@@ -83,12 +88,13 @@ class Protocol:
 
         Parameters
         ----------
-        prediction, target : RGB ``[H, W, 3]``, each either uint8, or float in 0..1.
+        prediction, target : uint8 or float [H, W, 3]
+            RGB; a float image is in 0..1.
 
         Returns
         -------
         Score
-            of two equal images it is ``(inf, 1.0)``.
+            PSNR in dB and SSIM; of two equal images ``(inf, 1.0)``.
 
         Raises
         ------
@@ -107,34 +113,6 @@ class Protocol:
         truth = quantise(target, "round")
         peak = PEAK if self.peak == "255" else float(truth.max())
         return Score(_psnr(guess, truth, peak), _ssim(guess, truth, self.window, self.border))
-
-
-def quantise(image: Image, how: Literal["truncate", "round"]) -> npt.NDArray[np.uint8]:
-    """Turn an RGB image ``[H, W, 3]`` into uint8; uint8 stays as it is.
-
-    The arithmetic is that of float32, as in the published codes, so that exact multiples of 1/255
-    keep their level when truncated. Rounding is half up, so that it agrees with a prediction that
-    is held in fixed point.
-
-    Raises
-    ------
-    ValueError
-        for another shape or type, values that are not finite, or values outside 0..1.
-    """
-    if image.ndim != 3 or image.shape[2] != 3:
-        raise ValueError(f"an RGB image [H, W, 3] is needed, not {image.shape}")
-    if image.dtype == np.uint8:
-        return np.asarray(image, dtype=np.uint8)
-    if not np.issubdtype(image.dtype, np.floating):
-        raise ValueError(f"an image is uint8 or float in 0..1, not {image.dtype}")
-    low, high = float(image.min()), float(image.max())
-    # Written so that a NaN, for which every comparison is false, is refused too.
-    if not (low >= -RANGE_TOLERANCE and high <= 1 + RANGE_TOLERANCE):
-        raise ValueError(f"a float image is in 0..1, but this one is in {low:.6g}..{high:.6g}")
-    levels = np.clip(image.astype(np.float32), 0, 1) * np.float32(PEAK)
-    if how == "round":
-        levels = levels + np.float32(0.5)
-    return levels.astype(np.uint8)
 
 
 def _psnr(guess: npt.NDArray[np.uint8], truth: npt.NDArray[np.uint8], peak: float) -> float:

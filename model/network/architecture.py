@@ -31,7 +31,7 @@ class SepConv(nn.Module):
     Parameters
     ----------
     settings : NetworkSettings, optional
-        Left out, the paper's network (21,675,452 parameters).
+        By default the paper's network (21,675,452 parameters).
 
     Attributes
     ----------

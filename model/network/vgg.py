@@ -68,7 +68,7 @@ def load_features(path: Path | None) -> nn.Sequential:
     if path is None or not path.is_file():
         where = f"{path}: no such file" if path else "this loss needs the weights of VGG-19"
         raise MidframeError(
-            f"{where}; get them with `python -m model fetch-vgg --out {NAME}` or `curl -O {URL}`, "
+            f"{where}; get them with `midframe fetch-vgg --out {NAME}` or `curl -O {URL}`, "
             "and name them with --vgg"
         )
     fault = _digest_fault(path, path.name)

@@ -2,10 +2,14 @@
 
 import csv
 import io
+import math
+import statistics
 from collections.abc import Iterable, Mapping, Sequence
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from model.evaluation.bootstrap import Estimate
 from model.evaluation.evaluate import Evaluation, open_evaluation
@@ -21,9 +25,12 @@ FORMAT_VERSION = 1
 DECIMALS = {"psnr": 2, "ssim": 4}
 UNITS = {"psnr": " dB", "ssim": ""}
 FEW_SEQUENCES = 3  # so many are told in the table; more are in the manifests of the evaluations
-LEGEND = """Means with 95 % bootstrap intervals over the images; bold: the best mean; †: cannot be
-told apart from it. Differences are taken image by image; where the interval of their
-mean holds 0, two models cannot be told apart. The protocols:"""
+LEGEND = """Means with 95 % bootstrap intervals; bold: the best mean; †: cannot be told apart
+from it. Intervals are over videos: sequences are drawn, then triplets in them. With fewer than 5
+sequences none can be given; the interval is then over triplets, marked ‡, and there is no verdict.
+Differences are taken triplet by triplet; two models are told apart where the interval of their
+mean difference leaves out 0 and its probability, corrected for all comparisons of the table
+(Holm), is at most 5 %. The protocols:"""
 
 
 def make_table(evaluations: Sequence[Path], settings: TableSettings, out: Path) -> None:
@@ -43,7 +50,7 @@ def make_table(evaluations: Sequence[Path], settings: TableSettings, out: Path) 
     cells = compare(dict(zip(labels, opened, strict=True)), rows, settings)
     with publish(out) as partial:
         (partial / "table.csv").write_text(to_csv(cells), encoding="utf-8")
-        text = to_markdown(cells, settings, published, opened[0])
+        text = to_markdown(cells, settings, published, dict(zip(labels, opened, strict=True)))
         (partial / "table.md").write_text(text, encoding="utf-8")
         inputs = {f"{index}": path for index, path in enumerate(evaluations)}
         write_manifest(partial, KIND, FORMAT_VERSION, settings, inputs, labels=labels)
@@ -76,6 +83,11 @@ def _labels(evaluations: Sequence[Evaluation], settings: TableSettings) -> list[
         raise MidframeError(
             f"baseline: no row '{settings.baseline}'; there are: {', '.join(labels)}"
         )
+    for name, runs in settings.seeds.items():
+        if missing := [run for run in runs if run not in labels]:
+            raise MidframeError(
+                f"seeds: {name}: no row '{missing[0]}'; there are: {', '.join(labels)}"
+            )
     return labels
 
 
@@ -125,16 +137,18 @@ def to_csv(cells: Iterable[Cell]) -> str:
     writer = csv.writer(text, lineterminator="\n")
     estimates = ("score", "to_baseline", "to_best")
     writer.writerow(
-        ["label", "protocol", "metric", "cuts", "images", "left_out"]
+        ["label", "protocol", "metric", "cuts", "images", "left_out", "sequences"]
         + [f"{name}{part}" for name in estimates for part in ("", "_low", "_high")]
+        + ["to_baseline_p", "to_best_p"]
         + ["published", "score_minus_published"]
     )
     for cell in cells:
         row: list[object] = [cell.label, cell.protocol, cell.metric, int(cell.cuts)]
-        row += [cell.score.count, cell.score.left_out]
+        row += [cell.score.count, cell.score.left_out, cell.score.sequences]
         for name in estimates:
             estimate: Estimate | None = getattr(cell, name)
             row += ["", "", ""] if estimate is None else _numbers(estimate)
+        row += [_probability(cell.to_baseline), _probability(cell.to_best)]
         row += (
             ["", ""]
             if cell.published is None
@@ -147,6 +161,10 @@ def to_csv(cells: Iterable[Cell]) -> str:
     return text.getvalue()
 
 
+def _probability(estimate: Estimate | None) -> str:
+    return "" if estimate is None or math.isnan(estimate.p) else repr(estimate.p)
+
+
 def _numbers(estimate: Estimate) -> list[str]:
     if not estimate.count:
         return ["", "", ""]
@@ -157,9 +175,10 @@ def to_markdown(
     cells: Sequence[Cell],
     settings: TableSettings,
     published: PublishedTable | None,
-    evaluation: Evaluation,
+    evaluations: Mapping[str, Evaluation],
 ) -> str:
     """The table as a section of Markdown; every number stands under the name of its protocol."""
+    evaluation = next(iter(evaluations.values()))
     cut_count = int(evaluation.scores["cut"].sum())
     lines = [f"## {settings.title}", "", _what(evaluation, cut_count), ""]
     for cuts in (False, True):
@@ -170,15 +189,25 @@ def to_markdown(
             heading = "All triplets, those with a jump cut too" if cuts else "Without jump cuts"
             lines += [f"### {heading}", ""]
         lines += _scores(chosen, settings.baseline) + [""]
+        if settings.seeds:
+            lines += _over_seeds(chosen, settings.seeds) + [""]
     if published is not None and any(cell.published is not None for cell in cells):
         lines += _beside(cells, published) + [""]
-    left_out = max(cell.score.left_out for cell in cells)
-    if left_out:
+    columns = [f"{protocol}_psnr" for protocol in settings.protocols]
+    exact = max(
+        int(np.isinf(one.scores[column]).sum())
+        for one in evaluations.values()
+        for column in columns
+    )
+    if exact:
         lines += [
-            f"Up to {left_out} images are predicted without any error; their PSNR is infinite and "
+            f"Up to {exact} images are predicted without any error; their PSNR is infinite and "
             "not part of a mean.",
             "",
         ]
+    for label, one in evaluations.items():
+        if one.scored:
+            lines += [_by_others(label, one), ""]
     lines += [LEGEND, ""]
     lines += [f"- {PROTOCOLS[name]}" for name in settings.protocols]
     return "\n".join(lines) + "\n"
@@ -196,6 +225,19 @@ def _what(evaluation: Evaluation, cut_count: int) -> str:
     if len(evaluation.sequences) <= FEW_SEQUENCES:
         sources = [_source(name, of) for name, of in evaluation.sequences.items()]
         text += f" Read from {'; '.join(sources)}."
+    return text
+
+
+def _by_others(label: str, evaluation: Evaluation) -> str:
+    """What predictions by others were, and that some are missing."""
+    scored = evaluation.scored
+    made = f"by `{scored['command']}`" if "command" in scored else f"in {scored['predictions']}"
+    text = f"{label}: predictions of another program, {made}, SHA-256 `{scored['sha256']}`."
+    if evaluation.missing:
+        text += (
+            f" {evaluation.missing} of {len(evaluation.scores)} could not be scored, so its mean "
+            "is over fewer triplets than the others'; differences are over those in common."
+        )
     return text
 
 
@@ -222,6 +264,25 @@ def _scores(cells: Sequence[Cell], baseline: str) -> list[str]:
             row += [_marked(cell), _difference(cell)]
         body.append(row)
     return _rows(head, body)
+
+
+def _over_seeds(cells: Sequence[Cell], seeds: Mapping[str, Sequence[str]]) -> list[str]:
+    """Mean and standard deviation over the training runs of a stage."""
+    head = ["Protocol", "Stage", "Training runs", *(f"{m.upper()}{UNITS[m]}" for m in METRICS)]
+    found = {(cell.protocol, cell.label, cell.metric): cell.score.mean for cell in cells}
+    body = []
+    for protocol in dict.fromkeys(cell.protocol for cell in cells):
+        for name, runs in seeds.items():
+            row = [f"`{protocol}`", name, str(len(runs))]
+            for metric in METRICS:
+                means = [found[protocol, run, metric] for run in runs]
+                digits = DECIMALS[metric]
+                row.append(
+                    f"{statistics.fmean(means):.{digits}f} ± {statistics.stdev(means):.{digits}f}"
+                )
+            body.append(row)
+    told = "Mean and standard deviation over training runs that differ in their seed:"
+    return [told, "", *_rows(head, body)]
 
 
 def _marked(cell: Cell) -> str:
@@ -264,14 +325,18 @@ def _interval(estimate: Estimate, metric: str) -> str:
     if not estimate.count:
         return "–"
     digits = DECIMALS[metric]
-    return f"{estimate.mean:.{digits}f} ({estimate.low:.{digits}f} to {estimate.high:.{digits}f})"
+    interval = f"{estimate.low:.{digits}f} to {estimate.high:.{digits}f}"
+    return f"{estimate.mean:.{digits}f} ({interval}{_over(estimate)})"
+
+
+def _over(estimate: Estimate) -> str:
+    return "" if estimate.over_videos else " ‡"
 
 
 def _signed(estimate: Estimate, metric: str) -> str:
     digits = DECIMALS[metric]
-    return (
-        f"{estimate.mean:+.{digits}f} ({estimate.low:+.{digits}f} to {estimate.high:+.{digits}f})"
-    )
+    interval = f"{estimate.low:+.{digits}f} to {estimate.high:+.{digits}f}"
+    return f"{estimate.mean:+.{digits}f} ({interval}{_over(estimate)})"
 
 
 def _rows(head: Sequence[str], body: Iterable[Sequence[str]]) -> list[str]:

@@ -1,7 +1,11 @@
-r"""Separable convolution: each output pixel has its own kernel, the outer product of two vectors.
+"""Separable convolution: each output pixel has its own kernel, the outer product of two vectors.
 
 The operator of video frame interpolation by adaptive separable convolution (Niklaus, Mai and
 Liu, ICCV 2017, arXiv:1708.01692, equations 1 and 2).
+
+Start reading at `model.sepconv.separable_convolution`.
+
+May import: `pipeline.simd`.
 """
 
 import importlib
@@ -24,15 +28,14 @@ _DTYPES = {
 def separable_convolution(
     frame: Tensor, vertical: Tensor, horizontal: Tensor, implementation: str | None = None
 ) -> Tensor:
-    r"""Convolve each pixel's neighbourhood with the pixel's own separable kernel.
+    """Convolve each pixel's neighbourhood with the pixel's own separable kernel.
 
-    .. math::
-        out[b,c,y,x] = \sum_{i=0}^{K-1} \sum_{j=0}^{K-1}
-            frame[b,c,y+i,x+j] \; vertical[b,i,y,x] \; horizontal[b,j,y,x]
+        out[b, c, y, x] = sum over i < K and j < K of
+            frame[b, c, y + i, x + j] * vertical[b, i, y, x] * horizontal[b, j, y, x]
 
-    that is, the patch of equation 2 of Niklaus et al. (2017) under the kernel
-    :math:`k_v k_h^T`. Differentiable once with respect to all three tensors; works under
-    `torch.compile`, `torch.export` and autocast (which computes it in float32).
+    Equation 2 of Niklaus et al. (2017), whose kernel is the outer product of the two vectors.
+    Differentiable once with respect to all three tensors; works under `torch.compile`,
+    `torch.export` and autocast (which computes it in float32).
 
     Parameters
     ----------
@@ -43,7 +46,7 @@ def separable_convolution(
         The kernels, same dtype and device as `frame`. Any strides; a channels-last tensor is
         read where it lies.
     implementation : {"reference", "cpu", "cuda"}, optional
-        Left out, the environment variable `MIDFRAME_SEPCONV` decides, and without it the
+        By default the environment variable `MIDFRAME_SEPCONV` decides, and without it the
         device does.
 
     Returns

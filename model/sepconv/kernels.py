@@ -6,7 +6,7 @@ fed. What does:
 
 - The sums over i and over j are taken one after the other, and the inner one for a block of
   `ROWS` output rows, `STEPS` neighbouring taps and three channels at once, all held in registers
-  (`simd.sum_over_taps`): a vector of the frame read once serves all rows of the block, a vector
+  (`sum_over_taps`): a vector of the frame read once serves all rows of the block, a vector
   of the kernel all taps and channels. The other sum costs 1 / K of it.
 - Everything is read from scratch that fits the first two caches: the patch of the frame under a
   tile, padded with zeros, and the kernels of one block, contiguous in the order of reading.
@@ -17,16 +17,15 @@ Each of `forward`, `kernel_gradients` and `frame_gradient` takes arrays of any s
 tiles from `counter` until none is left, so that any number of threads may run it on the same
 arrays. Every tile is computed in the same way whoever draws it.
 
-numba's cache of this module looks at this file alone: after a change in `simd.py`, delete
-`__pycache__`.
+numba's cache of this module looks at this file alone: after a change in `pipeline/simd`,
+delete `__pycache__`.
 """
 
 import numpy as np
 from numba import njit
 
-from model.sepconv.simd import (
-    MANY_REGISTERS,
-    VECTOR_BYTES,
+from pipeline.simd.llvm import MANY_REGISTERS, VECTOR_BYTES
+from pipeline.simd.memory import (
     add_products,
     add_vector,
     copy_vector,
@@ -152,6 +151,23 @@ def _tiles(height, width):
     return -(-height // TILE_ROWS), -(-width // TILE_COLUMNS)
 
 
+@njit
+def _next_tile(counter, batch, down, across):
+    """Image, top and left of the tile that is drawn next; image -1 when none is left."""
+    task = fetch_add(counter)
+    if task >= batch * down * across:
+        return -1, 0, 0
+    top, left = task // across % down, task % across
+    return task // (down * across), top * TILE_ROWS, left * TILE_COLUMNS
+
+
+@njit
+def _pack_patch(frame, b, top, left, taps, patch, line, plane):
+    """What lies under the windows of a tile's pixels."""
+    for r in range(TILE_ROWS + taps - 1):
+        _pack(frame, b, top + r, left, TILE_COLUMNS + taps - 1, patch, r * line, plane)
+
+
 def forward(frame, vertical, horizontal, output, counter):
     """Write the output; arrays [B, C, H + K - 1, W + K - 1], [B, K, H, W] twice, [B, C, H, W]."""
     batch, channels, height, width = output.shape
@@ -167,13 +183,10 @@ def forward(frame, vertical, horizontal, output, counter):
     pixels = _scratch(channels * block, frame)
     down, across = _tiles(height, width)
     while True:
-        task = fetch_add(counter)
-        if task >= batch * down * across:
+        b, top, left = _next_tile(counter, batch, down, across)
+        if b < 0:
             return
-        b, top, left = task // (down * across), task // across % down, task % across
-        top, left = top * TILE_ROWS, left * TILE_COLUMNS
-        for r in range(TILE_ROWS + taps - 1):
-            _pack(frame, b, top + r, left, TILE_COLUMNS + taps - 1, patch, r * line, plane)
+        _pack_patch(frame, b, top, left, taps, patch, line, plane)
         for y in range(top, min(top + TILE_ROWS, height), ROWS):
             for x in range(left, min(left + TILE_COLUMNS, width), lanes):
                 _pack_rows(vertical, b, y, x, v)
@@ -218,13 +231,10 @@ def kernel_gradients(
     result = _scratch(taps * block, frame)
     down, across = _tiles(height, width)
     while True:
-        task = fetch_add(counter)
-        if task >= batch * down * across:
+        b, top, left = _next_tile(counter, batch, down, across)
+        if b < 0:
             return
-        b, top, left = task // (down * across), task // across % down, task % across
-        top, left = top * TILE_ROWS, left * TILE_COLUMNS
-        for r in range(TILE_ROWS + taps - 1):
-            _pack(frame, b, top + r, left, TILE_COLUMNS + taps - 1, patch, r * line, plane)
+        _pack_patch(frame, b, top, left, taps, patch, line, plane)
         for y in range(top, min(top + TILE_ROWS, height), ROWS):
             for x in range(left, min(left + TILE_COLUMNS, width), lanes):
                 _pack_rows(gradient, b, y, x, g)

@@ -36,7 +36,8 @@ def launch(processes: int, arguments: Sequence[str]) -> None:
         raise MidframeError(f"--processes: {processes} processes need a GPU each; there are {gpus}")
     if not gpus:
         os.environ["ACCELERATE_USE_CPU"] = "true"
-        os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // processes)))
+    # Each takes its part of the threads, see `pipeline.processor`.
+    del os.environ["OMP_NUM_THREADS"]
     # Its reports of failed processes would stand around the one line that matters.
     logging.getLogger("torch.distributed.elastic").setLevel(logging.CRITICAL)
     with tempfile.TemporaryDirectory() as folder:

@@ -4,7 +4,6 @@ The directory's name holds the digest of the stage's settings and inputs, so a s
 taken up by another experiment. What it holds is written whole or not at all.
 """
 
-import fcntl
 import glob
 import io
 import os
@@ -12,20 +11,22 @@ import pickle
 import re
 import shutil
 import signal
+import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
-from typing import Any, TextIO
+from typing import Any
 
 import torch
+from filelock import BaseFileLock, FileLock, Timeout
 
 from model.network.checkpoints import write_atomically
 from pipeline.errors import MidframeError
 from pipeline.progress import notice
 from pipeline.provenance import digest
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 KEPT_STATES = 2
 STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
@@ -49,29 +50,25 @@ class Progress:
         self._name = out.name
         key = digest({"format_version": FORMAT_VERSION, **identity})[:16]
         self.directory = out.with_name(f".{out.name}.progress-{key}")
-        self._lock: TextIO | None = None
+        self._lock = FileLock(self.directory / "lock")
         if writes:
             try:
                 self.directory.mkdir(parents=True, exist_ok=True)
-                self._lock = (self.directory / "lock").open("w")
+                self._lock.acquire(timeout=0)
+            except Timeout:
+                raise MidframeError(
+                    f"{out}: another process is training this stage ({self.directory})"
+                ) from None
             except OSError as error:
                 raise MidframeError(
                     f"{out}: cannot write here ({error.strerror}); choose another output folder"
-                ) from None
-            try:
-                fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError:
-                self._lock.close()
-                raise MidframeError(
-                    f"{out}: another process is training this stage ({self.directory})"
                 ) from None
 
     def __enter__(self) -> "Progress":
         return self
 
     def __exit__(self, *exception: object) -> None:
-        if self._lock is not None:
-            self._lock.close()
+        self._lock.release()
 
     def results(self, name: str) -> Path:
         """A folder for results that will be published under ``name``."""
@@ -94,14 +91,14 @@ class Progress:
 
         A directory that another process is still training in stays.
         """
-        shutil.rmtree(self.directory)
+        _remove_held(self.directory, self._lock)
         for other in self.directory.parent.glob(f".{glob.escape(self._name)}.progress-*"):
-            with (other / "lock").open("w") as lock:
-                try:
-                    fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                except OSError:
-                    continue
-                shutil.rmtree(other)
+            lock = FileLock(other / "lock")
+            try:
+                lock.acquire(timeout=0)
+            except Timeout:
+                continue
+            _remove_held(other, lock)
 
     def save(self, step: int, state: Mapping[str, Any]) -> None:
         """Keep ``state``, and of the older states only the newest.
@@ -134,6 +131,22 @@ class Progress:
             return []
         files = [f for f in self.directory.iterdir() if re.fullmatch(r"state-\d{9}\.pt", f.name)]
         return sorted(files, reverse=True)
+
+
+def _remove_held(directory: Path, lock: BaseFileLock) -> None:
+    """Remove a directory whose lock this process holds; the lock goes last.
+
+    Windows removes no open file: there the lock is released first.
+    """
+    for path in directory.iterdir():
+        if path.is_dir():
+            shutil.rmtree(path)
+        elif path.name != "lock":
+            path.unlink()
+    if sys.platform == "win32":
+        lock.release()
+    shutil.rmtree(directory)
+    lock.release()
 
 
 def _link_or_copy(source: str, target: str) -> None:

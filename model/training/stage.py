@@ -7,6 +7,7 @@ every batch, and the first one writes.
 import math
 import time
 from collections.abc import Iterator, Mapping
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -18,6 +19,7 @@ from model.network.architecture import SepConv, place
 from model.network.checkpoints import save_network
 from model.network.losses import make_loss
 from model.settings import TrainingSettings
+from model.training.parts import Parts
 from model.training.patches import Augmentation, Batch, ReadAhead, batches, epoch_order
 from model.training.resume import Progress, StopRequest
 from model.training.training_log import ProgressLine, Row, Scalars, write_metrics
@@ -65,6 +67,9 @@ class Stage:
         self.model, self.optimizer = accelerator.prepare(
             self.network, _optimizer(settings, network)
         )
+        self.parts: Parts | None = None
+        # Of this run, and of those before that it goes on from: they decide the order of sums.
+        self.threads = [torch.get_num_threads()]
         self.position = Position()
         self.steps_an_epoch = math.ceil(len(training_store) / settings.batch_size)
         self.steps = settings.epochs * self.steps_an_epoch
@@ -83,13 +88,28 @@ class Stage:
     ) -> None:
         """Train from the newest state, or from the start, to the end of the last epoch.
 
+        One process on a CPU takes each batch in parts, a thread each (`model.training.parts`).
+
         Parameters
         ----------
         progress : where states and results go.
         stop : asks for the state to be saved and the run to end.
         state_seconds : seconds between two states.
-        provenance : written into the weights, beside the epoch.
+        provenance : written into the weights, beside the epoch and the numbers of threads.
         """
+        alone = self.accelerator.num_processes == 1 and self.accelerator.device.type == "cpu"
+        with (
+            Parts(self.model, self.settings.batch_size, self.threads[0]) if alone else nullcontext()
+        ) as self.parts:
+            self._run(progress, stop, state_seconds, provenance)
+
+    def _run(
+        self,
+        progress: Progress,
+        stop: StopRequest,
+        state_seconds: float,
+        provenance: Mapping[str, Any],
+    ) -> None:
         self._restore(progress)
         writes = self.accelerator.is_main_process
         log = Scalars(progress.results("tensorboard"), self.done) if writes else None
@@ -116,7 +136,7 @@ class Stage:
                         raise MidframeError(
                             f"training {self.name}: stopped as asked in epoch "
                             f"{self.position.epoch}, after step {self.done} of {self.steps}; the "
-                            "state is saved, and the same command goes on from it"
+                            "state is saved, and the same command resumes from it"
                         )
                 waited += reader.waited
             self._finish_epoch(self.position.epoch, progress, log, provenance)
@@ -161,9 +181,12 @@ class Stage:
             group["lr"] = rate
         first, middle, third = to_frames(batch.triplets, self.accelerator.device)
         self.optimizer.zero_grad()
-        loss = self.loss(self.model(first, third).float(), middle) * batch.share
-        # Processes add up their shares of the mean, but their gradients are averaged.
-        self.accelerator.backward(loss * self.accelerator.num_processes)
+        if self.parts is not None:
+            loss = self.parts.backward(first, third, lambda whole: self.loss(whole, middle))
+        else:
+            loss = self.loss(self.model(first, third).float(), middle) * batch.share
+            # Processes add up their shares of the mean, but their gradients are averaged.
+            self.accelerator.backward(loss * self.accelerator.num_processes)
         value, stopping, due_now = self._shared(loss, stop.signal is not None, due)
         if not math.isfinite(value):
             samples = ", ".join(str(sample) for sample in batch.samples)
@@ -193,7 +216,7 @@ class Stage:
         """Validate, and write what the epoch leaves; epoch 0 is before the training."""
         settings, position = self.settings, self.position
         scores = validate(
-            self.accelerator, self.network, self.loss, self.validation_store, settings
+            self.accelerator, self.network, self.loss, self.validation_store, settings, self.parts
         )
         training_loss = position.loss_sum / position.samples if epoch else None
         row: Row = {"epoch": epoch, "training_loss": training_loss, **scores}
@@ -204,7 +227,7 @@ class Stage:
             save_network(
                 self.network,
                 progress.results("weights") / f"epoch-{epoch:04d}.safetensors",
-                {**provenance, "epoch": epoch},
+                {**provenance, "epoch": epoch, "threads": self.threads},
             )
         self.visual_tests.write(self.network, epoch, progress.results("visual"))
         write_metrics(progress.results("") / "metrics.csv", position.rows)
@@ -231,6 +254,7 @@ class Stage:
             "optimizer": self.optimizer.state_dict(),
             "scaler": scaler.state_dict() if scaler else None,
             "position": asdict(self.position),
+            "threads": self.threads,
         }
         progress.save(self.done, state)
 
@@ -245,7 +269,19 @@ class Stage:
             self.position = Position(**state["position"])
             if self.accelerator.is_main_process:
                 notice(f"training {self.name}: going on after step {self.done} of {self.steps}")
+            self._note_threads(state["threads"])
         self.accelerator.wait_for_everyone()
+
+    def _note_threads(self, before: list[int]) -> None:
+        """Remember the number of threads of the steps before; tell if it was another."""
+        (now,) = self.threads
+        if before[-1] != now and self.accelerator.is_main_process:
+            notice(
+                f"training {self.name}: until here with {before[-1]} threads, from here "
+                f"with {now}; "
+                "sums are made in another order, so the weights will differ in their last digits"
+            )
+        self.threads = before if before[-1] == now else [*before, now]
 
 
 def learning_rate(settings: TrainingSettings, done: int, steps: int) -> float:

@@ -42,7 +42,7 @@ def train(
 ) -> None:
     """Train one stage and publish its weights and metrics.
 
-    Killed at any moment, the same call goes on from the last state and, on a CPU, ends with the
+    Killed at any moment, the same call resumes from the last state and, on a CPU, ends with the
     same weights to the bit.
 
     Parameters
@@ -50,7 +50,7 @@ def train(
     patches, validation : patch directories that share no frame.
     out : directory to publish: ``weights/epoch-0001.safetensors`` and so on, ``metrics.csv``,
         ``tensorboard/``, ``visual/`` (`model.training.visual_tests`) and the manifest.
-    init : weights to start from; left out, the stage starts from scratch.
+    init : weights to start from; without them the stage starts from scratch.
     vgg : torchvision's VGG-19 weights; the losses ``vgg`` and ``combined`` need them.
     frames : the dataset that the triplets of the setting ``visual_tests`` are in.
     state_minutes : minutes between two states.

@@ -12,6 +12,7 @@ from model.evaluation.metrics import PROTOCOLS
 from model.network.architecture import SepConv
 from model.network.losses import Loss
 from model.settings import TrainingSettings
+from model.training.parts import Parts
 from model.training.patches import Batch, ReadAhead, batches, centre_crop
 from pipeline.errors import MidframeError
 from pipeline.store.patch_store import PatchStore
@@ -40,6 +41,7 @@ def validate(
     loss: Loss,
     store: PatchStore,
     settings: TrainingSettings,
+    parts: Parts | None = None,
 ) -> dict[str, float]:
     """Mean scores over the centre crops of a store's patches.
 
@@ -47,6 +49,7 @@ def validate(
     ----------
     network : without the wrapper that distributes it, so that processes need not keep step.
     loss : the stage's own.
+    parts : threads to share each batch, if any.
 
     Returns
     -------
@@ -61,12 +64,17 @@ def validate(
         if the network's output is not finite.
     """
     network.eval()
+
+    def predict(first: Tensor, third: Tensor) -> Tensor:
+        with accelerator.autocast():
+            prediction: Tensor = network(first, third).float()
+        return prediction
+
     sums = np.zeros(5)
     with ReadAhead(_validation_batches(store, settings, accelerator)) as reader:
         for batch in reader:
             first, middle, third = to_frames(batch.triplets, accelerator.device)
-            with accelerator.autocast():
-                prediction = network(first, third).float()
+            prediction = parts.predict(predict, first, third) if parts else predict(first, third)
             if not prediction.isfinite().all():
                 raise MidframeError("the network's output is no longer finite; lower learning_rate")
             own = float(loss(prediction, middle))

@@ -9,10 +9,10 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
-from model.evaluation.metrics import quantise
 from model.evaluation.triplets import choose_triplets, read_triplets
 from model.network.architecture import SepConv
 from model.network.checkpoints import write_atomically
+from model.pixels import quantise
 from model.settings import EvaluationSettings
 from model.training.patches import frames_of
 from model.video.interpolation import predict
@@ -37,7 +37,7 @@ class VisualTests:
     Raises
     ------
     MidframeError
-        if ``frames`` and ``names`` are not both given or both left out, or hold no such triplet.
+        if ``frames`` and ``names`` are not both given or both absent, or hold no such triplet.
     """
 
     def __init__(

@@ -10,7 +10,7 @@ from pathlib import Path
 import av
 import numpy as np
 
-from model.evaluation.metrics import quantise
+from model.pixels import quantise
 from model.settings import VideoSettings
 from model.video.files import VideoSource, to_rgb
 from model.video.interpolation import Predictor, complete_or_nothing

@@ -49,15 +49,17 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from pipeline.simd import (
+from pipeline.simd.registers import (
     EXP2_COEFFICIENTS,
     EXP2_FACTOR,
     broadcast16,
     broadcast16_from,
     exp2_attenuation,
+    flush_subnormals,
     fma,
     load16,
     minimum,
+    restore_subnormals,
     store,
 )
 
@@ -259,6 +261,8 @@ def _filter(image, flow, confidence, weights, taps, columns, starts, runs, upsca
     )
     pixels = np.empty(3 * 16, np.float32)
     sums = np.empty(3 * 16, np.float32)
+    # Weights that fade to nothing pass through the smallest of numbers.
+    subnormals = flush_subnormals()
     for top in range(0, rows, _BLOCK):
         first_row = max(0, top - radius)
         last_row = min(rows - 1, top + _BLOCK - 1 + radius)
@@ -328,12 +332,15 @@ def _filter(image, flow, confidence, weights, taps, columns, starts, runs, upsca
                             and _rounds_safely(2.0 * out[1, y, x], margin)
                         )
                 if not good:
+                    restore_subnormals(subnormals)
                     weight = _mean_in_float64(
                         image, flow, columns, starts, weights.spatial, weights.colour, y, x, out
                     )
+                    flush_subnormals()
                     if upscaling and weight < _KEEP_BELOW:
                         out[0, y, x] = flow[0, y, x]
                         out[1, y, x] = flow[1, y, x]
+    restore_subnormals(subnormals)
 
 
 def smooth_along_colours(
@@ -380,19 +387,9 @@ def smooth_along_colours(
     columns = np.empty(count, np.int32)
     starts = np.empty((rows, cols + 1), np.int32)
     runs = np.empty(count, np.int32)
-    _pack_taps(
-        image,
-        flow,
-        confidence,
-        weights.scale,
-        weights.shift,
-        weights.direct,
-        taps,
-        columns,
-        starts,
-        runs,
-    )
+    lists = (taps, columns, starts, runs)
+    _pack_taps(image, flow, confidence, weights.scale, weights.shift, weights.direct, *lists)
     margin = _DOUBLED_ERROR * _spread(taps)
     out = np.empty_like(flow)
-    _filter(image, flow, confidence, weights, taps, columns, starts, runs, upscaling, margin, out)
+    _filter(image, flow, confidence, weights, *lists, upscaling, margin, out)
     return out

@@ -43,7 +43,7 @@ from pipeline.flow.window_costs import (
     fill_weights,
     halo,
 )
-from pipeline.simd import broadcast8, load8, select_between, select_less, store
+from pipeline.simd.registers import broadcast8, load8, select_between, select_less, store
 
 _TILE_PAIRS = {1: 8, 4: 16}
 _CHUNK = 12

@@ -76,49 +76,22 @@ def compute_flow(first: Frame, third: Frame, method: str = "simpleflow", **param
     if unknown:
         raise ValueError(f"{method} has no parameter {unknown[0]!r}, it has: {', '.join(allowed)}")
     check_frames(first, third)
-    with _one_opencv_thread():
+    with one_opencv_thread():
         return compute(first, third, **parameters)
 
 
-def simpleflow_opencv(
-    first: Frame,
-    third: Frame,
-    layers: int = 3,
-    averaging_block_size: int = 2,
-    max_flow: int = 4,
-    sigma_dist: float = 4.1,
-    sigma_color: float = 25.5,
-    postprocess_window: int = 18,
-    sigma_dist_fix: float = 55.0,
-    sigma_color_fix: float = 25.5,
-    occ_thr: float = 0.35,
-    upscale_averaging_radius: int = 18,
-    upscale_sigma_dist: float = 55.0,
-    upscale_sigma_color: float = 25.5,
-    speed_up_thr: float = 10.0,
-) -> Flow:
+def simpleflow_opencv(first: Frame, third: Frame, **parameters: float) -> Flow:
     """SimpleFlow by OpenCV; parameters as of `pipeline.flow.simpleflow.simpleflow`."""
+    given = inspect.signature(simpleflow).bind(first, third, **parameters)
+    given.apply_defaults()
     try:
         flow = cv2.optflow.calcOpticalFlowSF(
-            np.ascontiguousarray(first),
-            np.ascontiguousarray(third),
-            layers,
-            averaging_block_size,
-            max_flow,
-            sigma_dist,
-            sigma_color,
-            postprocess_window,
-            sigma_dist_fix,
-            sigma_color_fix,
-            occ_thr,
-            upscale_averaging_radius,
-            upscale_sigma_dist,
-            upscale_sigma_color,
-            speed_up_thr,
+            np.ascontiguousarray(first), np.ascontiguousarray(third), *given.args[2:]
         )
     except cv2.error as error:
         raise ValueError(
-            f"OpenCV's SimpleFlow refuses frames of {list(first.shape)} with {layers} layers: "
+            f"OpenCV's SimpleFlow refuses frames of {list(first.shape)} with "
+            f"{given.arguments['layers']} layers: "
             f"{error.err}"
         ) from error
     return np.asarray(flow, np.float32)
@@ -171,6 +144,9 @@ def farneback(
     return np.asarray(flow, np.float32)
 
 
+# Named one by one, so that `compute_flow` tells which there are.
+simpleflow_opencv.__signature__ = inspect.signature(simpleflow)  # type: ignore[attr-defined]
+
 METHODS: dict[str, Callable[..., Flow]] = {
     "simpleflow": simpleflow,
     "simpleflow-opencv": simpleflow_opencv,
@@ -184,7 +160,8 @@ _threads_before = 0
 
 
 @contextmanager
-def _one_opencv_thread() -> Iterator[None]:
+def one_opencv_thread() -> Iterator[None]:
+    """Keep OpenCV at one thread meanwhile, also when several callers overlap."""
     global _calls_under_way, _threads_before
     with _threads_lock:
         if _calls_under_way == 0:

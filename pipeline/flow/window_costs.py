@@ -23,7 +23,15 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from pipeline.simd import broadcast8, fma, load8, load16, scaled_lookup8, store, store_integers
+from pipeline.simd.registers import (
+    broadcast8,
+    fma,
+    load8,
+    load16,
+    scaled_lookup8,
+    store,
+    store_integers,
+)
 
 TILE_COLUMNS = 32
 """What a tile is wide at most."""

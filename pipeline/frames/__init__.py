@@ -1,5 +1,6 @@
 """Frames in order: folders of images and video files behind one class, decoded one at a time.
 
-Start reading at `pipeline.frames.sequences.open_frames`. May import what all rooms share
-(provenance, errors), and no other room.
+Start reading at `pipeline.frames.sequences.open_frames`.
+
+May import: `pipeline`.
 """

@@ -7,7 +7,7 @@ import fnmatch
 import hashlib
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from fractions import Fraction
 from itertools import groupby
 from pathlib import Path
@@ -15,20 +15,20 @@ from typing import Any
 
 from pipeline.errors import MidframeError
 from pipeline.frames.decoding import (
-    IMAGE_SUFFIXES,
-    VIDEO_SUFFIXES,
     BadFrameError,
     Look,
     image_files,
+    image_places,
     look_at_images,
-    look_at_video,
     read_image,
-    read_video,
 )
 from pipeline.frames.decoding import Frame as Frame
+from pipeline.frames.discovery import find_sequences
+from pipeline.frames.video import index_of, look_at_video, read_video
+from pipeline.frames.video_index import VideoIndex, load_index
 from pipeline.provenance import MANIFEST, file_digest, read_manifest
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,9 @@ class FrameSequence:
     frame_count : frames, bad ones included.
     height, width : of a frame, in pixels.
     fps : frames a second of a video; ``None`` for images.
-    bad : frames that are left out, ascending. No triplet holds one of them.
+    bad : frames that are skipped, ascending. No triplet holds one of them.
+    index : of a video, where its frames come from, or the file that tells.
+    notes : what a user should know of the pictures: a conversion, a choice.
     """
 
     name: str
@@ -61,6 +63,8 @@ class FrameSequence:
     width: int
     fps: Fraction | None = None
     bad: tuple[BadFrames, ...] = ()
+    index: VideoIndex | Path | None = field(default=None, compare=False, repr=False)
+    notes: tuple[str, ...] = ()
 
     def __str__(self) -> str:
         return self.name
@@ -110,10 +114,28 @@ class FrameSequence:
 
     def _decode(self, start: int, stop: int) -> Iterator[tuple[int, Frame]]:
         if not self.path.is_dir():
-            yield from read_video(self.path, self.frame_count, start, stop)
+            yield from read_video(self.path, self.video_index(), start, stop)
             return
-        for index, file in enumerate(image_files(self.path)[start:stop], start=start):
-            yield index, read_image(file)
+        for index, file in enumerate(image_places(self.path)[start:stop], start=start):
+            if isinstance(file, Path):
+                yield index, read_image(file)
+
+    def video_index(self) -> VideoIndex:
+        """Where the frames of a video come from; if nothing tells, the video is decoded for it.
+
+        Raises
+        ------
+        MidframeError
+            if the file that told is gone.
+        """
+        if isinstance(self.index, VideoIndex):
+            return self.index
+        if self.index is None:
+            status = self.path.stat()
+            return index_of(self.path, status.st_mtime_ns, status.st_size)
+        if not self.index.is_file():
+            raise MidframeError(f"{self.index}: is gone; fetch the dataset again")
+        return load_index(self.index, self.index.stat().st_mtime_ns)
 
 
 def triplet_starts(
@@ -180,7 +202,7 @@ def open_frames(path: Path) -> list[FrameSequence]:
                 run = BadFrames(skipped["frames"][0], skipped["frames"][1], skipped["reason"])
                 bad.setdefault(skipped["sequence"], []).append(run)
         return [
-            _from_manifest(root, entry, tuple(bad.get(entry["name"], ())))
+            _from_manifest(path, root, entry, tuple(bad.get(entry["name"], ())))
             for entry in manifest["sequences"]
         ]
     sequences = [check_sequence(name, source) for name, source in find_sequences(path)]
@@ -188,7 +210,7 @@ def open_frames(path: Path) -> list[FrameSequence]:
         if sequence.bad:
             raise BadFrameError(
                 f"{sequence.bad[0].reason}; mend it, or make a dataset of the folder that leaves "
-                "it out: `python -m pipeline fetch folder`, on_bad_frame: skip"
+                "it out: `midframe fetch folder`, on_bad_frame: skip"
             )
     return sequences
 
@@ -207,7 +229,9 @@ def left_out(path: Path) -> list[dict[str, Any]]:
     return skipped
 
 
-def _from_manifest(root: Path, entry: dict[str, Any], bad: tuple[BadFrames, ...]) -> FrameSequence:
+def _from_manifest(
+    dataset: Path, root: Path, entry: dict[str, Any], bad: tuple[BadFrames, ...]
+) -> FrameSequence:
     path = root / entry["path"]
     if not path.exists():
         raise MidframeError(f"{path}: this sequence is listed in the manifest but is gone")
@@ -219,54 +243,15 @@ def _from_manifest(root: Path, entry: dict[str, Any], bad: tuple[BadFrames, ...]
         width=entry["width"],
         fps=None if entry["fps"] is None else Fraction(entry["fps"]),
         bad=bad,
+        index=None if entry["index"] is None else dataset / entry["index"],
+        notes=tuple(entry["notes"]),
     )
 
 
-def find_sequences(path: Path) -> list[tuple[str, Path]]:
-    """Names and paths of the sequences in a folder and the folders below it, sorted by name.
-
-    A sequence is a video file, or a folder that holds images; hidden files are passed over.
-
-    Raises
-    ------
-    MidframeError
-        if the folder is missing, holds no sequence, or two sequences have one name.
-    """
-    if path.is_file():
-        return [(path.stem, path)]
-    if not path.is_dir():
-        raise MidframeError(f"{path}: no such folder; give a folder of videos or of image folders")
-    found: dict[str, Path] = {}
-    for file in sorted(path.rglob("*")):
-        relative = file.relative_to(path)
-        if any(part.startswith(".") for part in relative.parts) or not file.is_file():
-            continue
-        suffix = file.suffix.lower()
-        if suffix in VIDEO_SUFFIXES:
-            source, name = file, relative.with_suffix("").as_posix()
-        elif suffix in IMAGE_SUFFIXES:
-            source = file.parent
-            name = relative.parent.as_posix() if source != path else path.resolve().name
-        else:
-            continue
-        if found.setdefault(name, source) != source:
-            raise MidframeError(
-                f"{source}: a second sequence named '{name}' beside {found[name]}; rename one"
-            )
-    if not found:
-        raise MidframeError(
-            f"{path}: holds neither videos ({_list(VIDEO_SUFFIXES)}) nor folders of images "
-            f"({_list(IMAGE_SUFFIXES)})"
-        )
-    return sorted(found.items())
-
-
-def _list(suffixes: frozenset[str]) -> str:
-    return ", ".join(sorted(suffixes))
-
-
-def check_sequence(name: str, path: Path) -> FrameSequence:
+def check_sequence(name: str, path: Path, stream: int | None = None) -> FrameSequence:
     """Read a sequence from end to end and describe it, with its bad frames.
+
+    ``stream`` is the number of a video's stream, where it is not the one that FFmpeg finds best.
 
     Bad are frames that cannot be decoded (of a video also those that may build on them), and those
     of another size or colour mode than most.
@@ -276,11 +261,15 @@ def check_sequence(name: str, path: Path) -> FrameSequence:
     BadFrameError
         if nothing can be read, or no triplet (3 neighbouring frames) without bad ones is left.
     """
+    files: Sequence[Path | str] = []
+    index, missing, fps = None, 0, None
+    notes: tuple[str, ...] = ()
     if path.is_dir():
-        files, looks, missing, fps = image_files(path), look_at_images(path), 0, None
+        files, looks = image_places(path), look_at_images(path)
     else:
-        video = look_at_video(path)
-        files, looks, missing, fps = [], video.frames, video.missing, video.fps
+        video = look_at_video(path, stream)
+        looks, missing, fps, index = video.frames, video.missing, video.fps, video.index
+        notes = video.notes
     sizes = Counter(look for look in looks if not isinstance(look, str))
     usual = sizes.most_common(1)[0][0] if sizes else None
     causes = [
@@ -294,7 +283,7 @@ def check_sequence(name: str, path: Path) -> FrameSequence:
     if len(looks) < 3:
         raise BadFrameError(f"{path}: has {len(looks)} frames, but a triplet needs 3; remove it")
     height, width, _ = usual
-    sequence = FrameSequence(name, path, len(looks), height, width, fps, bad)
+    sequence = FrameSequence(name, path, len(looks), height, width, fps, bad, index, notes)
     if not triplet_starts(sequence, 1):
         raise BadFrameError(f"{bad[0].reason}; no three neighbouring frames are left without it")
     return sequence
@@ -309,14 +298,19 @@ def _difference(look: Look, usual: Look) -> str:
     return ""
 
 
-def _bad_runs(path: Path, files: Sequence[Path], causes: Sequence[str]) -> Iterator[BadFrames]:
+def _bad_runs(
+    path: Path, files: Sequence[Path | str], causes: Sequence[str]
+) -> Iterator[BadFrames]:
     """Neighbouring frames of one cause as one run, whose reason tells where it is."""
     for cause, run in groupby(enumerate(causes), key=lambda item: item[1]):
         if cause:
             indices = [index for index, _ in run]
             first, last = indices[0], indices[-1]
-            if files:
-                place = f"{files[first]}" + (f" to {files[last].name}" if last > first else "")
+            at, end = (files[first], files[last]) if files else (None, None)
+            if isinstance(at, Path) and isinstance(end, Path):
+                place = f"{at}" + (f" to {end.name}" if last > first else "")
+            elif files:
+                place = f"{path}"
             else:
                 frames = f"frame {first}" if first == last else f"frames {first} to {last}"
                 place = f"{path}: {frames}"

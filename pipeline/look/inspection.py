@@ -15,8 +15,8 @@ from matplotlib.figure import Figure
 from PIL import Image, ImageDraw, ImageFont
 
 from pipeline.errors import MidframeError
+from pipeline.selection.judging import Reason
 from pipeline.selection.published import beside_paper
-from pipeline.selection.sampling import Reason
 from pipeline.store.patch_store import PatchStore
 
 SHEET_COLUMNS = 4

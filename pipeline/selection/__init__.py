@@ -1,5 +1,6 @@
 """From frames to patches: motion scores, jump cuts, and which windows of which triplets are taken.
 
-Start reading at `pipeline.selection.patches.sample`. May import `pipeline.frames`,
-`pipeline.flow`, `pipeline.store` and what all rooms share.
+Start reading at `pipeline.selection.patches.sample`.
+
+May import: `pipeline`, `pipeline.flow`, `pipeline.frames`, `pipeline.store`.
 """

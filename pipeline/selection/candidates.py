@@ -7,7 +7,7 @@ changes a byte, and no process holds more than a partition.
 
 import os
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Sequence, Set
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
@@ -20,9 +20,11 @@ import pyarrow.parquet as pq
 from pipeline.cluster import Cluster
 from pipeline.progress import progress
 from pipeline.selection.frame_changes import TripletChanges
-from pipeline.selection.sampling import Candidate, Reason, lot_limit, sample_triplet
+from pipeline.selection.judging import Reason, lot_limit
+from pipeline.selection.sampling import Candidate, sample_triplet
 from pipeline.selection.window_motion import WindowMotion
 from pipeline.settings import PatchSettings
+from pipeline.store.flags import Window
 from pipeline.store.motion_store import MotionStore
 
 # Triplets in one partition: a second of work or so.
@@ -89,6 +91,7 @@ def judge(
     parts: Path,
     settings: PatchSettings,
     cluster: Cluster,
+    excluded: Set[Window] = frozenset(),
 ) -> Counts:
     """Judge the windows of all partitions and write them to one Parquet file.
 
@@ -99,6 +102,8 @@ def judge(
     parts : folder for one file a partition. Those that are there already are taken as they are.
     settings : how windows are drawn and accepted.
     cluster : where the partitions are judged.
+    excluded : windows that are refused at the end. No other one takes their place, so that all
+        others are as they would be without.
     """
     parts.mkdir(exist_ok=True)
     files = [parts / f"{number:06d}.parquet" for number in range(len(partitions))]
@@ -115,7 +120,7 @@ def judge(
         amount=lambda done: len(done[0][0].rows),
     ):
         pass
-    return _join(partitions, files, table, settings.max_per_sequence)
+    return _join(partitions, files, table, settings.max_per_sequence, excluded)
 
 
 def _judge_partition(task: tuple[Partition, Path, PatchSettings]) -> None:
@@ -140,7 +145,11 @@ def _judge_partition(task: tuple[Partition, Path, PatchSettings]) -> None:
 
 
 def _join(
-    partitions: Sequence[Partition], files: Sequence[Path], table: Path, cap: int | None
+    partitions: Sequence[Partition],
+    files: Sequence[Path],
+    table: Path,
+    cap: int | None,
+    excluded: Set[Window],
 ) -> Counts:
     """Put the partitions' files into one, number the samples, and count."""
     windows: Counter[Reason] = Counter()
@@ -156,6 +165,14 @@ def _join(
                     limits = {partition.sequence: _limit(partition, partitions, files, cap)}
                 kept = taken & (rows["lot"] < limits[partition.sequence]).to_numpy()
                 rows.loc[taken & ~kept, "reason"] = Reason.ENOUGH_OF_SEQUENCE.value
+                taken = kept
+            if excluded:
+                places = zip(
+                    *(rows[name] for name in ("sequence", "first_frame", "top", "left")),
+                    strict=True,
+                )
+                kept = taken & ~np.array([place in excluded for place in places], bool)
+                rows.loc[taken & ~kept, "reason"] = Reason.EXCLUDED.value
                 taken = kept
             rows["sample"] = np.where(taken, samples + taken.cumsum() - 1, -1)
             samples += int(taken.sum())

@@ -71,5 +71,18 @@ def cuts_among(distances: NDArray[np.float32], threshold: float = DEFAULT_THRESH
 
 
 def find_cuts(frames: Iterable[Frame], threshold: float = DEFAULT_THRESHOLD) -> list[int]:
-    """Jump cuts in a sequence of uint8 RGB frames, as `cuts_among` gives them."""
+    """Jump cuts in a sequence of frames: a cut at ``i`` lies between frames ``i`` and ``i + 1``.
+
+    Parameters
+    ----------
+    frames : iterable of uint8[H, W, 3]
+        RGB, in order; one is read at a time.
+    threshold : float
+        Histogram distance above which two neighbouring frames are held to be a cut.
+
+    Returns
+    -------
+    list of int
+        The cuts in ascending order.
+    """
     return cuts_among(neighbour_distances(frames), threshold)

@@ -7,7 +7,7 @@ interrupted run has finished is taken up by the next one with the same settings 
 
 import os
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,10 +17,11 @@ from pipeline.cluster import Cluster, connect
 from pipeline.errors import MidframeError
 from pipeline.frames.sequences import FrameSequence
 from pipeline.progress import notice, progress
-from pipeline.provenance import input_digest, read_manifest, write_manifest
+from pipeline.provenance import digest, input_digest, read_manifest, write_manifest
 from pipeline.resume import publish_resumable
-from pipeline.selection import candidates, sampling
+from pipeline.selection import candidates
 from pipeline.selection.candidates import Counts, Partition
+from pipeline.selection.judging import Reason
 from pipeline.selection.published import describe
 from pipeline.selection.triplets import (
     Source,
@@ -33,6 +34,7 @@ from pipeline.selection.triplets import (
 )
 from pipeline.settings import PatchSettings
 from pipeline.store import patch_store
+from pipeline.store.flags import Window, read_excluded
 
 # Frames between two triplets from which on reading starts anew and does not go on: about what a
 # seek in a video costs. Images can be opened one by one.
@@ -56,6 +58,7 @@ def sample(
     workers: int | None = None,
     scheduler: str | None = None,
     apart_from: Sequence[Path] = (),
+    exclude: Sequence[Path] = (),
 ) -> None:
     """Choose windows of the datasets' triplets and publish them as a patch directory.
 
@@ -66,6 +69,8 @@ def sample(
     settings : which triplets, which windows, how they are accepted.
     workers, scheduler : see `pipeline.cluster.connect`.
     apart_from : patch directories with which no frame may be shared (training and validation).
+    exclude : files of flags (see `pipeline.store.flags`); windows marked bad are left out, and all
+        others are chosen as without.
 
     Raises
     ------
@@ -79,18 +84,21 @@ def sample(
     partitions = partition_triplets(chosen, settings)
     require_apart(partitions, apart_from)
     inputs = {
-        f"{index}/{name}": digest
+        f"{index}/{name}": of_input
         for index, dataset in enumerate(opened)
-        for name, digest in (
+        for name, of_input in (
             ("frames", dataset.frames_digest),
             ("motion", input_digest(dataset.source.motion)),
             ("cuts", input_digest(dataset.source.cuts)),
         )
     }
+    excluded = read_excluded(exclude)
+    if exclude:
+        inputs["exclude"] = digest(sorted(excluded))
     identity = [patch_store.FORMAT_VERSION, settings.model_dump(mode="json"), inputs]
     with publish_resumable(out, identity) as folder, connect(workers, scheduler) as cluster:
-        counts = _choose_windows(folder, partitions, settings, cluster)
-        samples = counts.windows[sampling.Reason.TAKEN]
+        counts = _choose_windows(folder, partitions, settings, cluster, excluded)
+        samples = counts.windows[Reason.TAKEN]
         sequences = {sequence.name: sequence for sequence, _ in chosen}
         _write_store(folder, samples, sequences, settings, cluster)
         write_manifest(
@@ -112,11 +120,15 @@ def sample(
 
 
 def _choose_windows(
-    folder: Path, partitions: Sequence[Partition], settings: PatchSettings, cluster: Cluster
+    folder: Path,
+    partitions: Sequence[Partition],
+    settings: PatchSettings,
+    cluster: Cluster,
+    excluded: Set[Window],
 ) -> Counts:
     table, parts = folder / patch_store.CANDIDATES, folder / "parts"
-    counts = candidates.judge(partitions, table, parts, settings, cluster)
-    if not counts.windows.get(sampling.Reason.TAKEN):
+    counts = candidates.judge(partitions, table, parts, settings, cluster, excluded)
+    if not counts.windows.get(Reason.TAKEN):
         table.unlink()
         shutil.rmtree(parts)
         raise MidframeError(f"no window was taken; refused: {counts.by_name()}")

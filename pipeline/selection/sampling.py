@@ -1,6 +1,7 @@
-"""Which windows of which triplets become patches.
+"""Which windows of which triplets are tried, and with what outcome.
 
-Pure and seeded: scores and settings in, chosen windows out. Every random number comes from a
+Pure and seeded: scores and settings in, judged windows out (`pipeline.selection.judging` has the
+rules). Every random number comes from a
 stream that depends on (seed, sequence, triplet) only, so adding or removing a sequence changes no
 other choice, and asking for more tries keeps those that were made.
 """
@@ -9,31 +10,14 @@ import hashlib
 import heapq
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from enum import StrEnum
 
 import numpy as np
-from numpy.typing import NDArray
 
 from pipeline.selection.frame_changes import TripletChanges, black_share
+from pipeline.selection.judging import REASONS, Changes, Reason, Windows, judge
 from pipeline.settings import PatchSettings
 
 Triplet = tuple[str, int]  # name of the sequence, index of the first frame
-
-
-class Reason(StrEnum):
-    """Why a window was taken or refused."""
-
-    TAKEN = "taken"
-    JUMP_CUT = "jump cut"
-    REPEATED_FRAME = "repeated frame"
-    BRIGHTNESS = "brightness changes"
-    MISFIT = "middle does not fit"
-    BLACK_BARS = "black bars"
-    LITTLE_MOTION = "little motion"
-    UNKNOWN_MOTION = "unknown motion"
-    ENOUGH_TAKEN = "enough taken"
-    OVERLAP = "overlap"
-    ENOUGH_OF_SEQUENCE = "enough of sequence"
 
 
 @dataclass(frozen=True)
@@ -112,10 +96,7 @@ def sample_triplet(
 
     Returns
     -------
-    Every window tried, with its outcome. A window is refused if the triplet spans a jump cut, holds
-    a repeated frame, or is beyond one of the limits that are set (brightness, fit, black bars); or
-    by chance: it is accepted with probability min(1, motion / scale), unless it overlaps too much
-    with one accepted before, until enough are taken.
+    Every window tried, with its outcome (see `pipeline.selection.judging.judge`).
     """
     size, stride = settings.patch_size, settings.patch_stride
     rows = (frame_size[0] - size) // stride + 1
@@ -131,87 +112,44 @@ def sample_triplet(
             for y, x, draw in uniform
         ]
     lots = random_stream(settings.seed, *triplet, 1).random(len(places)).tolist()
-    candidates: list[Candidate] = []
-    taken: list[tuple[int, int]] = []
-    unfit = _judge_triplet(changes, settings)
-    for attempt, (top, left, draw) in enumerate(places):
-        score = motion(top, left)
-        black = black_share(changes.bars, frame_size, top, left, size)
-        reason = unfit or _judge((top, left), score, black, draw, taken, settings)
-        if reason is Reason.TAKEN:
-            taken.append((top, left))
-        candidates.append(
-            Candidate(
-                *triplet,
-                attempt,
-                top,
-                left,
-                score,
-                changes.cut_distance,
-                changes.flow_cut,
-                changes.repeat,
-                changes.brightness_change,
-                changes.misfit,
-                black,
-                draw,
-                lots[attempt],
-                reason,
-            )
+    scores = [motion(top, left) for top, left, _ in places]
+    black = [black_share(changes.bars, frame_size, top, left, size) for top, left, _ in places]
+    codes = judge(
+        Windows(
+            np.zeros(len(places), np.int64),
+            np.array([top for top, _, _ in places]),
+            np.array([left for _, left, _ in places]),
+            np.array(scores),
+            np.full(len(places), changes.cut_distance),
+            np.array([draw for _, _, draw in places]),
+            Changes(
+                np.full(len(places), changes.flow_cut),
+                np.full(len(places), changes.repeat),
+                np.full(len(places), changes.brightness_change),
+                np.full(len(places), changes.misfit),
+                np.array(black),
+            ),
+        ),
+        settings,
+    )
+    return [
+        Candidate(
+            *triplet,
+            attempt,
+            top,
+            left,
+            score,
+            changes.cut_distance,
+            changes.flow_cut,
+            changes.repeat,
+            changes.brightness_change,
+            changes.misfit,
+            share,
+            draw,
+            lot,
+            REASONS[int(code)],
         )
-    return candidates
-
-
-def _judge_triplet(changes: TripletChanges, settings: PatchSettings) -> Reason | None:
-    """Why no window of a triplet is taken; ``None``: they are judged one by one."""
-
-    def above(value: float, limit: float | None) -> bool:
-        return limit is not None and value > limit
-
-    # Scores by flow are there where cuts were measured with that method.
-    if np.isnan(changes.flow_cut):
-        cut = changes.cut_distance > settings.cut_threshold
-    else:
-        cut = changes.flow_cut > settings.flow_cut_threshold
-    if cut:
-        return Reason.JUMP_CUT
-    if settings.repeat_threshold is not None and changes.repeat < settings.repeat_threshold:
-        return Reason.REPEATED_FRAME
-    if above(changes.brightness_change, settings.max_brightness_change):
-        return Reason.BRIGHTNESS
-    if above(changes.misfit, settings.max_misfit):
-        return Reason.MISFIT
-    return None
-
-
-def _judge(
-    place: tuple[int, int],
-    motion: float,
-    black: float,
-    draw: float,
-    taken: Sequence[tuple[int, int]],
-    settings: PatchSettings,
-) -> Reason:
-    if settings.max_black_share is not None and black > settings.max_black_share:
-        return Reason.BLACK_BARS
-    if settings.window == "centre":
-        return Reason.TAKEN
-    if np.isnan(motion):
-        return Reason.UNKNOWN_MOTION
-    if draw >= motion / settings.motion_scale:
-        return Reason.LITTLE_MOTION
-    if len(taken) >= settings.max_taken:
-        return Reason.ENOUGH_TAKEN
-    if any(overlap(place, other, settings.patch_size) > settings.max_overlap for other in taken):
-        return Reason.OVERLAP
-    return Reason.TAKEN
-
-
-def overlap(a: tuple[int, int], b: tuple[int, int], size: int) -> float:
-    """The part of the area (0..1) that two windows of one ``size`` at (top, left) share."""
-    height, width = (max(size - abs(one - other), 0) for one, other in zip(a, b, strict=True))
-    return height * width / size**2
-
-
-def lot_limit(lots: NDArray[np.float64], count: int) -> float:
-    """The limit below which the ``count`` smallest ``lots`` lie (all, if there are no more)."""
-    return float(np.partition(lots, count)[count]) if len(lots) > count else float("inf")
+        for attempt, ((top, left, draw), score, share, lot, code) in enumerate(
+            zip(places, scores, black, lots, codes, strict=True)
+        )
+    ]

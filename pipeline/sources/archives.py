@@ -65,7 +65,7 @@ class _BoundedReads(io.BufferedReader):
 def unpack(archive: Path, directory: Path, *, expected_bytes: int | None = None) -> None:
     """Unpack a zip, tar or tar.gz file to ``directory``, which appears when it is complete.
 
-    Empty folders are left out; permissions and times are those of new files.
+    Empty folders are skipped; permissions and times are those of new files.
 
     Parameters
     ----------

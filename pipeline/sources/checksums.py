@@ -1,12 +1,12 @@
 """Is this the file that was published, or the one that was fetched the first time?"""
 
-import fcntl
 import hashlib
 import json
 import os
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from filelock import FileLock
 from pydantic import BaseModel, ConfigDict, Field, RootModel, ValidationError
 
 from pipeline.errors import MidframeError
@@ -94,10 +94,8 @@ def record(lock: Path, url: str, path: Path) -> None:
     """
     try:
         lock.parent.mkdir(parents=True, exist_ok=True)
-        folder = os.open(lock.parent, os.O_RDONLY)
-        try:
-            # Two stages may fetch at the same time: neither may lose what the other records.
-            fcntl.flock(folder, fcntl.LOCK_EX)
+        # Two stages may fetch at the same time: neither may lose what the other records.
+        with FileLock(lock.with_name(f".{lock.name}.lock")):
             content = _read(lock)
             if url in content:
                 return
@@ -106,8 +104,6 @@ def record(lock: Path, url: str, path: Path) -> None:
             partial = lock.with_name(f".{lock.name}.partial")
             partial.write_text(json.dumps(entries, indent=1, sort_keys=True) + "\n", "utf-8")
             os.replace(partial, lock)
-        finally:
-            os.close(folder)
     except OSError as error:
         raise MidframeError(f"{lock}: cannot be written ({error.strerror})") from None
 

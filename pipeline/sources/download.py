@@ -1,6 +1,6 @@
 """Fetch one file so that what carries its name is whole and right.
 
-Bytes arrive in ``NAME.part``. Whatever goes wrong, the part stays and the next call goes on from
+Bytes arrive in ``NAME.part``. Whatever goes wrong, the part stays and the next call resumes from
 there. The name itself is given by a rename, after size and checksum have been verified.
 """
 

@@ -1,5 +1,6 @@
 """What lies on disk: patches and flows in Zarr v3, and patches in other projects' layouts.
 
-Start reading at `pipeline.store.patch_store.PatchStore`. May import what all rooms share, and no
-other room.
+Start reading at `pipeline.store.patch_store.PatchStore`.
+
+May import: `pipeline`.
 """

@@ -11,7 +11,7 @@ import io
 import json
 import tarfile
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Sequence, Set
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -24,6 +24,7 @@ from PIL import Image
 from pipeline.cluster import connect
 from pipeline.progress import progress
 from pipeline.provenance import publish, write_manifest
+from pipeline.store.flags import Window, read_excluded
 from pipeline.store.patch_store import PatchStore
 
 Layout = Literal["vimeo90k", "webdataset"]
@@ -40,8 +41,7 @@ class _Group:
     """Samples of one store that become one folder or one tar file."""
 
     patches: Path
-    first_sample: int
-    count: int
+    samples: tuple[int, ...]
     target: Path
     first_key: int  # number of the first sample in the whole split
 
@@ -52,6 +52,7 @@ def export(
     layout: Layout,
     workers: int | None = None,
     scheduler: str | None = None,
+    exclude: Sequence[Path] = (),
 ) -> None:
     """Write patch directories in another layout.
 
@@ -62,6 +63,7 @@ def export(
     layout : ``vimeo90k``: patches whose split is ``train`` are listed in `TRAIN_LIST`, all others
         in `TEST_LIST`; `COORDINATES` has a row for every triplet. ``webdataset``: files are named
         by split.
+    exclude : files of flags; windows that they mark as bad are left out.
     workers, scheduler : see `pipeline.cluster.connect`.
 
     Raises
@@ -71,55 +73,71 @@ def export(
     """
     opened = [PatchStore.open(path) for path in stores]
     with publish(out) as folder, connect(workers, scheduler) as cluster:
-        groups = list(_groups(opened, folder, layout))
+        groups = list(_groups(opened, folder, layout, read_excluded(exclude)))
         for group in groups:
             group.target.parent.mkdir(parents=True, exist_ok=True)
         write = {"vimeo90k": _write_folders, "webdataset": _write_tar}[layout]
         for _ in progress(
             cluster.map(write, groups),
-            sum(group.count for group in groups),
+            sum(len(group.samples) for group in groups),
             f"export {layout}",
             "patches",
-            amount=lambda done: done[0].count,
+            amount=lambda done: len(done[0].samples),
         ):
             pass
         if layout == "vimeo90k":
             _write_lists(opened, groups, folder)
-        inputs = {str(index): path for index, path in enumerate(stores)}
+        inputs: dict[str, Path | str] = {str(index): path for index, path in enumerate(stores)}
+        inputs |= {f"exclude/{index}": path for index, path in enumerate(exclude)}
         write_manifest(
             folder,
             f"export-{layout}",
             FORMAT_VERSION,
             {"format": layout},
             inputs,
-            samples=sum(map(len, opened)),
+            samples=sum(len(group.samples) for group in groups),
         )
 
 
-def _groups(stores: Sequence[PatchStore], folder: Path, layout: Layout) -> Iterator[_Group]:
+def _groups(
+    stores: Sequence[PatchStore], folder: Path, layout: Layout, excluded: Set[Window]
+) -> Iterator[_Group]:
     folders = 0
     tars: Counter[str] = Counter()
     keys: Counter[str] = Counter()
     for store in stores:
         split = store.manifest["settings"]["split"]
-        for first in range(0, len(store), GROUP):
+        samples = _kept(store, excluded)
+        for first in range(0, len(samples), GROUP):
             if layout == "vimeo90k":
                 folders += 1
                 target = folder / "sequences" / f"{folders:05d}"
             else:
                 target = folder / f"{split}-{tars[split]:06d}.tar"
                 tars[split] += 1
-            count = min(GROUP, len(store) - first)
-            yield _Group(store.path.absolute(), first, count, target, keys[split])
-            keys[split] += count
+            group = tuple(samples[first : first + GROUP])
+            yield _Group(store.path.absolute(), group, target, keys[split])
+            keys[split] += len(group)
+
+
+def _kept(store: PatchStore, excluded: Set[Window]) -> Sequence[int]:
+    """The samples that are not excluded."""
+    if not excluded:
+        return range(len(store))
+    columns = store.table()[list(Window._fields)]
+    return [
+        sample
+        for sample, place in enumerate(columns.itertuples(index=False, name=None))
+        if place not in excluded
+    ]
 
 
 def _samples(group: _Group) -> Iterator[tuple[int, list[bytes]]]:
     """Position in the group, and the three frames as PNG files."""
     store = PatchStore.open(group.patches)
-    for start in range(0, group.count, BATCH):
-        positions = range(start, min(start + BATCH, group.count))
-        triplets = store.read([group.first_sample + position for position in positions])
+    for start in range(0, len(group.samples), BATCH):
+        positions = range(start, min(start + BATCH, len(group.samples)))
+        triplets = store.read(group.samples[start : start + BATCH])
         for position, triplet in zip(positions, triplets, strict=True):
             yield position, [_png(frame) for frame in triplet]
 
@@ -140,7 +158,7 @@ def _write_folders(group: _Group) -> None:
 
 def _write_tar(group: _Group) -> None:
     table = PatchStore.open(group.patches).table()
-    rows = table[group.first_sample : group.first_sample + group.count].to_dict("records")
+    rows = table.iloc[list(group.samples)].to_dict("records")
     with tarfile.open(group.target, "w", format=tarfile.USTAR_FORMAT) as archive:
         for position, frames in _samples(group):
             key = f"{group.first_key + position:08d}"
@@ -164,9 +182,12 @@ def _write_lists(stores: Sequence[PatchStore], groups: Sequence[_Group], folder:
     names = [
         f"{group.target.name}/{position + 1:04d}"
         for group in groups
-        for position in range(group.count)
+        for position in range(len(group.samples))
     ]
-    table = pd.concat([store.table() for store in stores], ignore_index=True)
+    tables = {store.path.absolute(): store.table() for store in stores}
+    table = pd.concat(
+        [tables[group.patches].iloc[list(group.samples)] for group in groups], ignore_index=True
+    )
     table.insert(0, "triplet", names)
     table.to_csv(folder / COORDINATES, index=False)
     for file, rows in (

@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 from zarr.codecs import ZstdCodec
 
 from pipeline.errors import MidframeError
+from pipeline.processor import thread_count
 from pipeline.provenance import MANIFEST, file_digest, read_manifest
 
 KIND = "patches"
@@ -139,16 +140,12 @@ def write_shard(store: Path, first_sample: int, triplets: NDArray[np.uint8]) -> 
     OSError
         if it cannot be written, for example because the disk is full.
     """
-    array = tensorstore.open(
-        _spec(store)
-        | {
-            # A file for every shard, even if all its pixels are black (the fill value).
-            "store_data_equal_to_fill_value": True,
-            # Like any other file, without waiting for the disk.
-            "context": {"file_io_sync": False},
-        },
-        open=True,
-    ).result()
+    spec = _spec(store)
+    # A file for every shard, even if all its pixels are black (the fill value).
+    spec["store_data_equal_to_fill_value"] = True
+    # Like any other file, without waiting for the disk.
+    spec["context"]["file_io_sync"] = False
+    array = tensorstore.open(spec, open=True).result()
     try:
         array[first_sample : first_sample + len(triplets)].write(triplets).result()
     except ValueError as error:
@@ -182,7 +179,12 @@ def small_files(directory: Path) -> dict[str, str]:
 
 def _spec(store: Path) -> dict[str, Any]:
     path = str(store.absolute() / "triplet")
-    return {"driver": "zarr3", "kvstore": {"driver": "file", "path": path}}
+    return {
+        "driver": "zarr3",
+        "kvstore": {"driver": "file", "path": path},
+        # Threads that unpack; without this as many as the machine has cores.
+        "context": {"data_copy_concurrency": {"limit": thread_count()}},
+    }
 
 
 Indices = Sequence[int] | NDArray[np.integer]
@@ -239,7 +241,8 @@ class PatchStore:
 
         Returns
         -------
-        uint8 RGB ``[n, 3, H, W, 3]``: first, middle and third frame.
+        uint8[n, 3, H, W, 3]
+            RGB of the first, middle and third frame.
 
         Raises
         ------
@@ -281,7 +284,7 @@ class PatchStore:
             sample, reason = damage
             raise MidframeError(
                 f"{self.path}: sample {sample} is damaged ({reason}); run "
-                f"`python -m pipeline verify {self.path}`"
+                f"`midframe verify {self.path}`"
             ) from None
         return read.out
 

@@ -1,5 +1,6 @@
 """The two configurations that come with the project, and what a wrong one is told."""
 
+import ast
 import re
 import subprocess
 import sys
@@ -14,10 +15,10 @@ import yaml
 
 from pipeline.errors import MidframeError
 from pipeline.settings import validate
-from tests.test_imports import imported
 from tests.workflow.conftest import ROOT, Experiment, Outcome
 from workflow.experiment import Experiment as Settings
 from workflow.experiment import reference, schema
+from workflow.house import imported
 
 
 def read(name: str) -> dict[str, Any]:
@@ -35,6 +36,14 @@ def paper(tmp_path_factory: pytest.TempPathFactory) -> Outcome:
 def test_the_schema_is_that_of_the_settings_classes() -> None:
     kept = (ROOT / "workflow/schemas/config.schema.json").read_text()
     assert kept == schema(), "run `make schema`"
+
+
+@pytest.mark.parametrize("name", ["config.yaml", "config.demo.yaml"])
+def test_a_configuration_names_the_schema_that_editors_check_it_by(name: str) -> None:
+    first, *_ = (ROOT / name).read_text().splitlines()
+    prefix, _, path = first.partition("$schema=")
+    assert prefix == "# yaml-language-server: "
+    assert (ROOT / path).is_file()
 
 
 def test_the_reference_of_settings_is_that_of_the_settings_classes() -> None:
@@ -213,9 +222,9 @@ def third_party(start: Iterable[Path]) -> set[str]:
         if file in seen or not file.is_file():
             continue
         seen.add(file)
-        for module in imported(file):
+        for module in imported(ast.parse(file.read_text())):
             package = module.split(".")[0]
-            if package in ("pipeline", "model"):
+            if package in ("midframe", "pipeline", "model", "workflow"):
                 todo.append((ROOT / module.replace(".", "/")).with_suffix(".py"))
             elif package not in sys.stdlib_module_names:
                 # CuPy is the optional extra, and not installed everywhere.
@@ -237,7 +246,8 @@ def test_an_environment_holds_what_its_commands_import(environment: str, package
 
 def test_what_the_code_imports_is_declared() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    files = [*(ROOT / "pipeline").rglob("*.py"), *(ROOT / "model").rglob("*.py")]
+    packages = ("midframe", "pipeline", "model", "workflow")
+    files = [file for package in packages for file in (ROOT / package).rglob("*.py")]
     assert third_party(files) - set(pins(project["dependencies"])) <= {"cupy-cuda13x"}
 
 

@@ -22,7 +22,7 @@ TABLES = {"tabulate", "report_page"}
 EVALUATION = {"evaluate_model", "draw", *TABLES}
 TRAINING = {"train_stage", "double_frame_rate", *EVALUATION}
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
 
 def test_the_whole_graph_leaves_what_it_promises(finished: Experiment) -> None:

@@ -17,6 +17,7 @@ rule fetch:
         f"{BENCHMARKS}/fetch/{{dataset}}.tsv"
     conda:
         "../../envs/data.yaml"
+    threads: workflow.cores
     resources:
         downloads=1,
     params:
@@ -24,7 +25,7 @@ rule fetch:
         archives=ARCHIVES,
     shell:
         "python -m pipeline fetch --out {output} --archives {params.archives:q}"
-        " --settings {params.settings:q} 2>&1 | tee {log}"
+        " --workers {threads} --settings {params.settings:q} 2>&1 | tee {log}"
 
 
 rule score:
@@ -38,7 +39,7 @@ rule score:
         f"{BENCHMARKS}/score/{{dataset}}.tsv"
     conda:
         "../../envs/data.yaml"
-    threads: workflow.cores
+    threads: CORES
     params:
         settings=as_json(EXPERIMENT.motion),
         code=source_digest(
@@ -46,12 +47,15 @@ rule score:
             "pipeline/store/motion_store.py",
             "pipeline/frames/sequences.py",
             "pipeline/frames/decoding.py",
+            "pipeline/frames/video.py",
+            "pipeline/frames/video_index.py",
             "pipeline/flow/optical_flow.py",
             "pipeline/flow/simpleflow.py",
             "pipeline/flow/block_matching.py",
             "pipeline/flow/window_costs.py",
             "pipeline/flow/bilateral_filter.py",
-            "pipeline/simd.py",
+            "pipeline/simd/llvm.py",
+            "pipeline/simd/registers.py",
         ),
     shell:
         "python -m pipeline score {input.frames} --out {output} --workers {threads}"
@@ -69,7 +73,7 @@ rule cuts:
         f"{BENCHMARKS}/cuts/{{dataset}}.tsv"
     conda:
         "../../envs/data.yaml"
-    threads: workflow.cores
+    threads: CORES
     params:
         settings=as_json(EXPERIMENT.cuts),
         code=source_digest(
@@ -79,6 +83,8 @@ rule cuts:
             "pipeline/selection/flow_cuts.py",
             "pipeline/frames/sequences.py",
             "pipeline/frames/decoding.py",
+            "pipeline/frames/video.py",
+            "pipeline/frames/video_index.py",
         ),
     shell:
         "python -m pipeline cuts {input.frames} --out {output} --workers {threads}"
@@ -99,7 +105,7 @@ rule sample:
         f"{BENCHMARKS}/sample/{{patches}}.tsv"
     conda:
         "../../envs/data.yaml"
-    threads: workflow.cores
+    threads: CORES
     params:
         settings=lambda wildcards: as_json(EXPERIMENT.patches[wildcards.patches]),
         apart=lambda wildcards, input: option("apart-from", input.apart),
@@ -111,10 +117,14 @@ rule sample:
             "pipeline/selection/frame_changes.py",
             "pipeline/selection/flow_cuts.py",
             "pipeline/selection/cuts.py",
+            "pipeline/selection/judging.py",
+            "pipeline/store/flags.py",
             "pipeline/store/patch_store.py",
             "pipeline/selection/window_motion.py",
             "pipeline/frames/sequences.py",
             "pipeline/frames/decoding.py",
+            "pipeline/frames/video.py",
+            "pipeline/frames/video_index.py",
         ),
     shell:
         "python -m pipeline sample {input.frames} --motion {input.motion} --cuts {input.cuts}"

@@ -20,7 +20,7 @@ rule evaluate_model:
         f"{BENCHMARKS}/evaluate/{{evaluation}}/{{model}}.tsv"
     conda:
         MODEL_ENVIRONMENT
-    threads: workflow.cores
+    threads: CORES
     resources:
         gpu=1,
     params:
@@ -30,11 +30,15 @@ rule evaluate_model:
         model=lambda wildcards: model_argument(wildcards.model),
         code=source_digest(
             "model/evaluation/evaluate.py",
+            "model/evaluation/predictions.py",
             "model/evaluation/triplets.py",
             "model/evaluation/benchmarks.py",
             "model/video/interpolation.py",
+            "model/video/flow_prediction.py",
+            "model/video/warping.py",
             "model/network/tiling.py",
             "model/evaluation/metrics.py",
+            "model/pixels.py",
             "model/network/architecture.py",
         ),
     shell:
@@ -133,7 +137,7 @@ rule double_frame_rate:
         f"{BENCHMARKS}/double_frame_rate/{{video}}.tsv"
     conda:
         MODEL_ENVIRONMENT
-    threads: workflow.cores
+    threads: CORES
     resources:
         gpu=1,
     params:
@@ -148,6 +152,9 @@ rule double_frame_rate:
             "model/video/files.py",
             "model/video/writer.py",
             "model/video/interpolation.py",
+            "model/video/flow_prediction.py",
+            "model/video/warping.py",
+            "model/pixels.py",
             "model/network/tiling.py",
             "model/network/architecture.py",
         ),

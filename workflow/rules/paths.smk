@@ -5,19 +5,23 @@ import shlex
 from pathlib import Path
 
 from model.evaluation.benchmarks import absence
+from model.settings import WITHOUT_WEIGHTS
 from pipeline.errors import MidframeError
-from pipeline.frames.sequences import find_sequences
+from pipeline.frames.discovery import find_sequences
+from pipeline.processor import thread_count
 from pipeline.provenance import digest, file_digest
 from pipeline.settings import validate
 from snakemake.exceptions import WorkflowError
 from snakemake.logging import logger
-from workflow.experiment import LINEAR, Experiment
+from workflow.experiment import Experiment
 
 try:
     EXPERIMENT = validate(Experiment, config, "configuration")
 except MidframeError as error:
     raise WorkflowError(str(error)) from None
 
+# What a job gets that uses all cores: not those that a container's quota or a binding withholds.
+CORES = min(workflow.cores, thread_count())
 RESULTS = EXPERIMENT.results
 ARCHIVES = EXPERIMENT.archives
 FRAMES = f"{RESULTS}/datasets/{{dataset}}"
@@ -93,7 +97,7 @@ def weights(name):
 
 def weights_input(name):
     """What a job that uses a model waits for."""
-    if name == LINEAR:
+    if name in WITHOUT_WEIGHTS:
         return []
     model = EXPERIMENT.models[name]
     return model.weights if model.stage is None else MODEL.format(stage=model.stage)
@@ -101,7 +105,7 @@ def weights_input(name):
 
 def model_argument(name):
     """A model as the commands take it."""
-    return LINEAR if name == LINEAR else weights(name)
+    return name if name in WITHOUT_WEIGHTS else weights(name)
 
 
 def user_files(wildcards):

@@ -42,7 +42,7 @@ rule train_stage:
         f"{BENCHMARKS}/train/{{stage}}.tsv"
     conda:
         MODEL_ENVIRONMENT
-    threads: workflow.cores
+    threads: CORES
     resources:
         gpu=1,  # processes that share the stage; `--set-resources train_stage:gpu=4`
     params:
@@ -57,6 +57,7 @@ rule train_stage:
         code=source_digest(
             "model/training/train.py",
             "model/training/stage.py",
+            "model/training/parts.py",
             "model/training/validation.py",
             "model/network/architecture.py",
             "model/sepconv/kernels.py",

@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 from scipy import ndimage
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
-from model.evaluation.metrics import PROTOCOLS, quantise
+from model.evaluation.metrics import PROTOCOLS
+from model.pixels import quantise
 
 Frame = NDArray[np.uint8]
 

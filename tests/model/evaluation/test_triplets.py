@@ -60,7 +60,7 @@ def test_triplets_that_hold_a_bad_frame_are_not_measured(clips: Path, tmp_path: 
     (tmp_path / "videos").mkdir()
     (tmp_path / "videos" / "bikes.mp4").write_bytes(data)
     dataset = DatasetSettings(source="folder", path=f"{tmp_path}/videos", on_bad_frame="skip")
-    fetch(dataset, tmp_path / "frames")
+    fetch(dataset, tmp_path / "frames", workers=0)
 
     chosen = choose_triplets(tmp_path / "frames", settings(part=(0.36, 0.6)))
     firsts = [triplet.first_frame for triplet in chosen]

@@ -15,7 +15,15 @@ from model.reporting.comparison import verdict
 def test_an_interval_around_zero_tells_no_two_models_apart(
     low: float, high: float, words: str
 ) -> None:
-    assert verdict(Estimate((low + high) / 2, low, high, 10)) == words
+    assert verdict(Estimate((low + high) / 2, low, high, 10, sequences=5, p=0.02)) == words
+
+
+def test_four_videos_allow_no_verdict() -> None:
+    assert verdict(Estimate(0.2, 0.1, 0.3, 100, sequences=4)) == "too few videos to tell"
+
+
+def test_what_does_not_outlast_the_correction_is_no_verdict() -> None:
+    assert verdict(Estimate(0.2, 0.1, 0.3, 100, sequences=9, p=0.06)) == "cannot be told apart"
 
 
 def test_without_an_image_in_common_there_is_no_verdict() -> None:

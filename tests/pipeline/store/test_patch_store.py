@@ -97,7 +97,7 @@ def test_a_flipped_bit_is_found_and_its_file_named(copy: Path) -> None:
     (damage,) = verify(copy)
     assert str(shard(copy)) in damage
     store = PatchStore.open(copy)
-    with pytest.raises(MidframeError, match=r"sample \d+ is damaged .* run `python -m pipeline"):
+    with pytest.raises(MidframeError, match=r"sample \d+ is damaged .* run `midframe verify"):
         store.read(range(len(store)))
 
 

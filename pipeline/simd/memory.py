@@ -1,53 +1,25 @@
-"""Vector instructions for numba: what its auto-vectoriser does not find by itself.
+"""From memory to memory, in vectors as wide as the machine's registers.
 
-Each function is a numba intrinsic that emits LLVM vectors as wide as the machine's registers. They
-work on one-dimensional contiguous scratch arrays and on offsets counted in elements; nothing
-checks bounds, so that the scratch must be as large as its comments say.
+All of it may be called from compiled code only. The arrays are one-dimensional contiguous scratch,
+of float32 or float64; offsets count elements and are **not** checked, so the scratch must be as
+large as its comments say.
 """
 
 from collections.abc import Callable
 from typing import Any
 
-import llvmlite.binding
 from llvmlite import ir
 from numba import types
 from numba.core import cgutils
 from numba.core.typing import signature
 from numba.extending import intrinsic
 
-_FEATURES = llvmlite.binding.get_host_cpu_features()
-_TRIPLE = llvmlite.binding.get_process_triple()
-MANY_REGISTERS = bool(_FEATURES.get("avx512f")) or "aarch64" in _TRIPLE  # 32, elsewhere 16
-VECTOR_BYTES = 64 if _FEATURES.get("avx512f") else 32
+from pipeline.simd.llvm import VECTOR_BYTES, element_pointer, load, multiply_add, store
 
 
 def _vector_type(context, array) -> ir.VectorType:
     scalar = context.get_data_type(array.dtype)
     return ir.VectorType(scalar, VECTOR_BYTES // (array.dtype.bitwidth // 8))
-
-
-def _pointer(context, builder, array, value, offset):
-    """Address of element `offset`; the array is contiguous along its only dimension."""
-    data = context.make_array(array)(context, builder, value).data
-    return builder.gep(data, [offset])
-
-
-def _load(builder, vector: ir.VectorType, pointer):
-    size = vector.element.intrinsic_name
-    align = {"f32": 4, "f64": 8}[size]
-    return builder.load(builder.bitcast(pointer, vector.as_pointer()), align=align)
-
-
-def _store(builder, value, pointer) -> None:
-    align = {"f32": 4, "f64": 8}[value.type.element.intrinsic_name]
-    builder.store(value, builder.bitcast(pointer, value.type.as_pointer()), align=align)
-
-
-def _fma(builder, a, b, c):
-    name = f"llvm.fmuladd.v{a.type.count}{a.type.element.intrinsic_name}"
-    kind = ir.FunctionType(a.type, [a.type] * 3)
-    function = cgutils.get_or_insert_function(builder.module, kind, name)
-    return builder.call(function, (a, b, c))
 
 
 @intrinsic
@@ -67,8 +39,9 @@ def copy_vector(typingctx, target, at, source, start):
 
     def codegen(context, builder, sig, args):
         vector = _vector_type(context, sig.args[0])
-        value = _load(builder, vector, _pointer(context, builder, sig.args[2], args[2], args[3]))
-        _store(builder, value, _pointer(context, builder, sig.args[0], args[0], args[1]))
+        origin = element_pointer(context, builder, sig.args[2], args[2], args[3])
+        value = load(builder, vector, origin)
+        store(builder, value, element_pointer(context, builder, sig.args[0], args[0], args[1]))
         return context.get_dummy_value()
 
     return types.void(target, types.intp, source, types.intp), codegen
@@ -84,9 +57,9 @@ def transpose_block(typingctx, target, at, line, source, start, pitch):
 
         def pointer(k: int, row: int):
             offset = builder.add(args[k + 1], builder.mul(args[k + 2], ir.Constant(size, row)))
-            return _pointer(context, builder, sig.args[k], args[k], offset)
+            return element_pointer(context, builder, sig.args[k], args[k], offset)
 
-        rows = [_load(builder, vector, pointer(3, row)) for row in range(lanes)]
+        rows = [load(builder, vector, pointer(3, row)) for row in range(lanes)]
         distance = 1
         while distance < lanes:  # exchange the off-diagonal blocks of 2 x 2, then 4 x 4, ...
             for k in range(lanes):
@@ -101,7 +74,7 @@ def transpose_block(typingctx, target, at, line, source, start, pitch):
                         rows[row] = builder.shuffle_vector(*pair, mask)
             distance *= 2
         for row, value in enumerate(rows):
-            _store(builder, value, pointer(0, row))
+            store(builder, value, pointer(0, row))
         return context.get_dummy_value()
 
     whole = types.intp
@@ -114,9 +87,10 @@ def add_vector(typingctx, target, at, source, start):
 
     def codegen(context, builder, sig, args):
         vector = _vector_type(context, sig.args[0])
-        place = _pointer(context, builder, sig.args[0], args[0], args[1])
-        value = _load(builder, vector, _pointer(context, builder, sig.args[2], args[2], args[3]))
-        _store(builder, builder.fadd(_load(builder, vector, place), value), place)
+        place = element_pointer(context, builder, sig.args[0], args[0], args[1])
+        origin = element_pointer(context, builder, sig.args[2], args[2], args[3])
+        value = load(builder, vector, origin)
+        store(builder, builder.fadd(load(builder, vector, place), value), place)
         return context.get_dummy_value()
 
     return types.void(target, types.intp, source, types.intp), codegen
@@ -129,16 +103,16 @@ def add_products(typingctx, target, at, a, a_at, a_step, b, b_at, b_step, count)
     def codegen(context, builder, sig, args):
         vector = _vector_type(context, sig.args[0])
         size = args[1].type
-        place = _pointer(context, builder, sig.args[0], args[0], args[1])
-        total = cgutils.alloca_once_value(builder, _load(builder, vector, place))
+        place = element_pointer(context, builder, sig.args[0], args[0], args[1])
+        total = cgutils.alloca_once_value(builder, load(builder, vector, place))
         with cgutils.for_range(builder, args[8], intp=size) as loop:
             factors = []
             for k in (2, 5):
                 offset = builder.add(args[k + 1], builder.mul(args[k + 2], loop.index))
-                pointer = _pointer(context, builder, sig.args[k], args[k], offset)
-                factors.append(_load(builder, vector, pointer))
-            builder.store(_fma(builder, *factors, builder.load(total)), total)
-        _store(builder, builder.load(total), place)
+                pointer = element_pointer(context, builder, sig.args[k], args[k], offset)
+                factors.append(load(builder, vector, pointer))
+            builder.store(multiply_add(builder, *factors, builder.load(total)), total)
+        store(builder, builder.load(total), place)
         return context.get_dummy_value()
 
     whole = types.intp
@@ -163,8 +137,8 @@ def sum_over_taps(rows: int, steps: int, planes: int, skewed: bool) -> Callable[
         def codegen(context, builder, sig, args):
             vector = _vector_type(context, sig.args[0])
             size = args[2].type
-            weight = _pointer(context, builder, sig.args[1], args[1], args[2])
-            line = _pointer(context, builder, sig.args[4], args[4], args[5])
+            weight = element_pointer(context, builder, sig.args[1], args[1], args[2])
+            line = element_pointer(context, builder, sig.args[4], args[4], args[5])
             tap_, step_, plane_, taps_ = args[6:]
             zero = ir.Constant(vector, None)
             total = {
@@ -182,11 +156,11 @@ def sum_over_taps(rows: int, steps: int, planes: int, skewed: bool) -> Callable[
                         builder.mul(plane_, ir.Constant(size, p)),
                         builder.mul(step_, ir.Constant(size, s)),
                     )
-                    return _load(builder, vector, builder.gep(here, [offset]))
+                    return load(builder, vector, builder.gep(here, [offset]))
 
                 def weigh(y, w, s, p, x):
                     slot = total[y, s, p]
-                    builder.store(_fma(builder, x, w, builder.load(slot)), slot)
+                    builder.store(multiply_add(builder, x, w, builder.load(slot)), slot)
 
                 def weight_of(y):
                     t = builder.sub(u, ir.Constant(size, y)) if skewed else u
@@ -197,12 +171,12 @@ def sum_over_taps(rows: int, steps: int, planes: int, skewed: bool) -> Callable[
                     for y in range(rows):
                         t, pointer = weight_of(y)
                         with builder.if_then(builder.icmp_unsigned("<", t, taps_)):
-                            w = _load(builder, vector, pointer)
+                            w = load(builder, vector, pointer)
                             for s in range(steps):
                                 for p in range(planes):
                                     weigh(y, w, s, p, sample(s, p))
                     return
-                ws = [_load(builder, vector, weight_of(y)[1]) for y in range(rows)]
+                ws = [load(builder, vector, weight_of(y)[1]) for y in range(rows)]
                 for s in range(steps):
                     for p in range(planes):
                         x = sample(s, p)
@@ -222,10 +196,10 @@ def sum_over_taps(rows: int, steps: int, planes: int, skewed: bool) -> Callable[
             if skewed:
                 more = builder.icmp_signed(">", taps_, ahead)
                 loop(builder.select(more, taps_, ahead), builder.add(taps_, ahead), True)
-            target = _pointer(context, builder, sig.args[0], args[0], ir.Constant(size, 0))
+            target = element_pointer(context, builder, sig.args[0], args[0], ir.Constant(size, 0))
             for index, slot in enumerate(total.values()):
                 place = builder.gep(target, [ir.Constant(size, index * vector.count)])
-                _store(builder, builder.load(slot), place)
+                store(builder, builder.load(slot), place)
             return context.get_dummy_value()
 
         whole = types.intp

@@ -3,9 +3,8 @@
 LLVM vectorises plain loops where it can prove that it may; the kernels of SimpleFlow hold their
 sums in registers across loops that it cannot see through. So they say what they mean: `F32x8` and
 `F32x16` are numba types over LLVM's ``<8 x float>`` and ``<16 x float>``; ``+``, ``-`` and ``*``
-work lane by lane, and the functions below move values between registers and memory. LLVM maps the
-types to what the processor has (sixteen lanes are one register of AVX-512, two of AVX, four of SSE
-or NEON), so nothing here is specific to one.
+work lane by lane, and the functions below move values between registers and memory. Nothing here is
+specific to one processor.
 
 All of it may be called from compiled code only. Indices count elements and are **not** checked: a
 negative one does not wrap around.
@@ -19,9 +18,8 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic, lower_builtin, models, register_model, type_callable
 
-_F32 = ir.FloatType()
-_F64 = ir.DoubleType()
-_I32 = ir.IntType(32)
+from pipeline.simd import llvm
+from pipeline.simd.llvm import F32, F64, I32, is_flat
 
 
 class FloatVector(types.Type):
@@ -39,15 +37,11 @@ F32x16 = FloatVector(16)
 @register_model(FloatVector)
 class _FloatVectorModel(models.PrimitiveModel):
     def __init__(self, dmm: Any, fe_type: FloatVector) -> None:
-        super().__init__(dmm, fe_type, ir.VectorType(_F32, fe_type.lanes))
+        super().__init__(dmm, fe_type, ir.VectorType(F32, fe_type.lanes))
 
 
 def _are_vectors(*args: Any) -> bool:
     return isinstance(args[0], FloatVector) and all(arg == args[0] for arg in args)
-
-
-def _is_flat(array: Any, dtype: types.Type) -> bool:
-    return isinstance(array, types.Array) and array.dtype == dtype and array.ndim == 1
 
 
 def _define_operator(symbol: Any, instruction: str) -> None:
@@ -68,57 +62,28 @@ _define_operator(operator.sub, "fsub")
 _define_operator(operator.mul, "fmul")
 
 
-def _constant(kind: ir.VectorType, value: float) -> ir.Constant:
-    return ir.Constant(kind, [value] * kind.count)
-
-
-def _ints(count: int) -> ir.VectorType:
-    return ir.VectorType(_I32, count)
-
-
-def _splat(builder: Any, scalar: Any, kind: ir.VectorType) -> Any:
-    undefined = ir.Constant(kind, ir.Undefined)
-    first = builder.insert_element(undefined, scalar, ir.Constant(_I32, 0))
-    return builder.shuffle_vector(first, undefined, _constant(_ints(kind.count), 0))
-
-
-def _element_pointer(context: Any, builder: Any, array_type: Any, array: Any, index: Any) -> Any:
-    data = context.make_array(array_type)(context, builder, array).data
-    return builder.gep(data, [index])
-
-
-def _call(builder: Any, name: str, result: Any, *args: Any) -> Any:
-    function_type = ir.FunctionType(result, [arg.type for arg in args])
-    function = cgutils.get_or_insert_function(builder.module, function_type, name)
-    return builder.call(function, args)
-
-
-def _fma(builder: Any, a: Any, b: Any, c: Any) -> Any:
-    return _call(builder, f"llvm.fma.v{a.type.count}f32", a.type, a, b, c)
-
-
 def _define_memory_access(kind: FloatVector) -> tuple[Any, Any, Any]:
-    vector = ir.VectorType(_F32, kind.lanes)
+    vector = ir.VectorType(F32, kind.lanes)
 
     def load(typingctx: Any, array: Any, index: Any) -> Any:
         def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-            pointer = _element_pointer(context, builder, sig.args[0], *args)
-            return builder.load(builder.bitcast(pointer, vector.as_pointer()), align=4)
+            pointer = llvm.element_pointer(context, builder, sig.args[0], *args)
+            return llvm.load(builder, vector, pointer)
 
-        return (kind(array, types.intp), codegen) if _is_flat(array, types.float32) else None
+        return (kind(array, types.intp), codegen) if is_flat(array, types.float32) else None
 
     def broadcast(typingctx: Any, scalar: Any) -> Any:
         def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-            return _splat(builder, args[0], vector)
+            return llvm.splat(builder, args[0], vector)
 
         return kind(types.float32), codegen
 
     def broadcast_from(typingctx: Any, array: Any, index: Any) -> Any:
         def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-            pointer = _element_pointer(context, builder, sig.args[0], *args)
-            return _splat(builder, builder.load(pointer), vector)
+            pointer = llvm.element_pointer(context, builder, sig.args[0], *args)
+            return llvm.splat(builder, builder.load(pointer), vector)
 
-        return (kind(array, types.intp), codegen) if _is_flat(array, types.float32) else None
+        return (kind(array, types.intp), codegen) if is_flat(array, types.float32) else None
 
     return intrinsic(load), intrinsic(broadcast), intrinsic(broadcast_from)
 
@@ -132,12 +97,12 @@ load16, broadcast16, broadcast16_from = _define_memory_access(F32x16)
 @intrinsic
 def store(typingctx: Any, array: Any, index: Any, value: Any) -> Any:
     """Write the lanes into a flat float32 array, one after the other, at any alignment."""
-    if not (_is_flat(array, types.float32) and _are_vectors(value)):
+    if not (is_flat(array, types.float32) and _are_vectors(value)):
         return None
 
     def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-        pointer = _element_pointer(context, builder, sig.args[0], args[0], args[1])
-        builder.store(args[2], builder.bitcast(pointer, args[2].type.as_pointer()), align=4)
+        pointer = llvm.element_pointer(context, builder, sig.args[0], args[0], args[1])
+        llvm.store(builder, args[2], pointer)
         return context.get_dummy_value()
 
     return types.void(array, types.intp, value), codegen
@@ -145,10 +110,10 @@ def store(typingctx: Any, array: Any, index: Any, value: Any) -> Any:
 
 @intrinsic
 def fma(typingctx: Any, a: Any, b: Any, c: Any) -> Any:
-    """``a * b + c``, rounded once."""
+    """``a * b + c``, rounded once where the processor can."""
 
     def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-        return _fma(builder, *args)
+        return llvm.multiply_add(builder, *args)
 
     return (a(a, b, c), codegen) if _are_vectors(a, b, c) else None
 
@@ -194,13 +159,13 @@ def select_between(
 @intrinsic
 def store_integers(typingctx: Any, array: Any, index: Any, value: Any) -> Any:
     """Write the lanes into a flat int32 array, cut off towards zero, one after the other."""
-    if not (_is_flat(array, types.int32) and _are_vectors(value)):
+    if not (is_flat(array, types.int32) and _are_vectors(value)):
         return None
 
     def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-        integers = builder.fptosi(args[2], _ints(args[2].type.count))
-        pointer = _element_pointer(context, builder, sig.args[0], args[0], args[1])
-        builder.store(integers, builder.bitcast(pointer, integers.type.as_pointer()), align=4)
+        whole = builder.fptosi(args[2], llvm.integers(args[2].type.count))
+        pointer = llvm.element_pointer(context, builder, sig.args[0], args[0], args[1])
+        llvm.store(builder, whole, pointer)
         return context.get_dummy_value()
 
     return types.void(array, types.intp, value), codegen
@@ -213,21 +178,21 @@ def scaled_lookup8(typingctx: Any, table: Any, indices: Any, index: Any, scale: 
     The indices come from memory, since taking them out of a register one by one would cost more
     than the look-ups do.
     """
-    if not (_is_flat(table, types.float64) and _is_flat(indices, types.int32)):
+    if not (is_flat(table, types.float64) and is_flat(indices, types.int32)):
         return None
 
     def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
         table, indices, index, scale = args
-        wide = ir.VectorType(_F64, F32x8.lanes)
+        wide = ir.VectorType(F64, F32x8.lanes)
         values = ir.Constant(wide, ir.Undefined)
-        first = _element_pointer(context, builder, sig.args[1], indices, index)
+        first = llvm.element_pointer(context, builder, sig.args[1], indices, index)
         for lane in range(F32x8.lanes):
-            position = ir.Constant(_I32, lane)
+            position = ir.Constant(I32, lane)
             entry = builder.sext(builder.load(builder.gep(first, [position])), ir.IntType(64))
-            pointer = _element_pointer(context, builder, sig.args[0], table, entry)
+            pointer = llvm.element_pointer(context, builder, sig.args[0], table, entry)
             values = builder.insert_element(values, builder.load(pointer), position)
-        product = builder.fmul(values, _splat(builder, scale, wide))
-        return builder.fptrunc(product, ir.VectorType(_F32, F32x8.lanes))
+        product = builder.fmul(values, llvm.splat(builder, scale, wide))
+        return builder.fptrunc(product, ir.VectorType(F32, F32x8.lanes))
 
     return F32x8(table, indices, types.intp, types.float64), codegen
 
@@ -262,14 +227,14 @@ def exp2_attenuation(typingctx: Any, exponent: Any, coefficients: Any) -> Any:
         exponent, coefficients = args
         rounding, b, c, d = cgutils.unpack_tuple(builder, coefficients)
         kind = exponent.type
-        ints = _ints(kind.count)
+        ints = llvm.integers(kind.count)
         words = ir.VectorType(ir.IntType(16), 2 * kind.count)
         shifted = builder.fadd(exponent, rounding)
         fraction = builder.fsub(builder.fsub(shifted, rounding), exponent)
-        quadratic = _fma(builder, builder.fadd(fraction, b), fraction, c)
-        mantissa = _fma(builder, quadratic, fraction, d)
-        drop = builder.shl(builder.bitcast(shifted, ints), _constant(ints, 23))
-        difference = _call(
+        quadratic = llvm.multiply_add(builder, builder.fadd(fraction, b), fraction, c)
+        mantissa = llvm.multiply_add(builder, quadratic, fraction, d)
+        drop = builder.shl(builder.bitcast(shifted, ints), llvm.constant(ints, 23))
+        difference = llvm.call(
             builder,
             f"llvm.usub.sat.v{words.count}i16",
             words,
@@ -282,3 +247,40 @@ def exp2_attenuation(typingctx: Any, exponent: Any, coefficients: Any) -> Any:
     if not (_are_vectors(exponent) and same and coefficients.count == 4):
         return None
     return exponent(exponent, coefficients), codegen
+
+
+_MXCSR_FLUSHES = 0x8040  # results below 2**-126 become zero, and so do operands
+
+
+@intrinsic
+def flush_subnormals(typingctx: Any) -> Any:
+    """Let this thread take numbers below 2**-126 as zero; returns what `restore_subnormals` takes.
+
+    Intel's processors leave their fast path for each instruction that meets such a number, and take
+    a hundred times as long. Elsewhere than on x86 nothing is changed.
+    """
+
+    def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        before = cgutils.alloca_once_value(builder, ir.Constant(I32, 0))
+        if llvm.X86:
+            changed = cgutils.alloca_once(builder, I32)
+            llvm.call_with_address(builder, "llvm.x86.sse.stmxcsr", before)
+            flags = ir.Constant(I32, _MXCSR_FLUSHES)
+            builder.store(builder.or_(builder.load(before), flags), changed)
+            llvm.call_with_address(builder, "llvm.x86.sse.ldmxcsr", changed)
+        return builder.load(before)
+
+    return types.int32(), codegen
+
+
+@intrinsic
+def restore_subnormals(typingctx: Any, state: Any) -> Any:
+    """Undo `flush_subnormals`."""
+
+    def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        if llvm.X86:
+            before = cgutils.alloca_once_value(builder, args[0])
+            llvm.call_with_address(builder, "llvm.x86.sse.ldmxcsr", before)
+        return context.get_dummy_value()
+
+    return types.void(types.int32), codegen

@@ -1,0 +1,1 @@
+"""The command `midframe`: every command of `pipeline` and `model`, and a few about itself."""

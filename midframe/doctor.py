@@ -1,0 +1,237 @@
+"""``midframe doctor``: what this machine has, and what to do about what is missing.
+
+Each function looks at one thing and returns a `Finding`: ``ok`` is as it should be, ``absent``
+costs speed or a feature that not everybody needs, ``broken`` stops commands.
+"""
+
+import platform
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib import metadata, util
+from pathlib import Path
+from typing import Literal
+
+from pipeline.processor import choose_threads
+
+NEEDED_ENCODERS = ("libx264",)  # videos are written by it
+OTHER_ENCODERS = ("libx265", "libsvtav1", "ffv1")
+LEAST_BYTES = 10**9
+PAPER_BYTES = 10**10  # DAVIS is 3 GB of archives, and as much unpacked, before motion and patches
+PROGRAM_SECONDS = 20
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One line of the report: what was looked at, how it is, what was seen, what to do."""
+
+    subject: str
+    state: Literal["ok", "absent", "broken"]
+    seen: str
+    advice: str = ""
+
+
+def version() -> str:
+    """The installed version of midframe."""
+    try:
+        return metadata.version("midframe")
+    except metadata.PackageNotFoundError:
+        return "not installed (run from its sources)"
+
+
+def python() -> Finding:
+    return Finding("Python", "ok", f"{platform.python_version()}, midframe {version()}")
+
+
+def cores() -> Finding:
+    """Cores of the machine, those that this process may use, and the threads that are chosen."""
+    found = choose_threads()
+    seen = f"{found.cores.allowed} of {found.cores.seen} may be used; {found.count} threads"
+    if found.count > found.cores.allowed:
+        advice = f"{found.source}: more threads than cores wait for one another; ask for fewer"
+        return Finding("cores", "absent", seen, advice)
+    limit = found.source or found.cores.reason
+    return Finding("cores", "ok", seen, f"the limit is {limit}" if limit else "")
+
+
+def instructions() -> Finding:
+    """Instruction sets that kernels and networks are fast with."""
+    from pipeline.simd.llvm import FEATURES
+
+    known = ("sse4.2", "avx2", "fma", "avx512f", "avx512bf16", "amx-bf16", "neon", "sve")
+    found = [name for name in known if name in FEATURES]
+    seen = ", ".join(found) or "none that are known"
+    if "avx2" not in FEATURES and platform.machine().lower() in ("x86_64", "amd64"):
+        advice = "without AVX2 the optical flow takes two to three times as long"
+        return Finding("instructions", "absent", seen, advice)
+    return Finding("instructions", "ok", seen)
+
+
+def gpu() -> Finding:
+    import torch
+
+    if torch.cuda.is_available():
+        names = [torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())]
+        return Finding("GPU", "ok", ", ".join(names))
+    if shutil.which("nvidia-smi") is None:
+        advice = (
+            "networks run on the CPU: fine for the demonstration, slow for the paper's training"
+        )
+    elif torch.version.cuda is None:
+        advice = "there is an NVIDIA driver, but PyTorch is built without CUDA: install one with it"
+    else:
+        advice = f"PyTorch needs CUDA {torch.version.cuda}: see `nvidia-smi` for the driver's"
+    return Finding("GPU", "absent", "no CUDA device", advice)
+
+
+def cupy() -> Finding:
+    """CuPy compiles the operator's CUDA kernels."""
+    if util.find_spec("cupy") is None:
+        return Finding(
+            "CuPy",
+            "absent",
+            "not installed",
+            "a GPU needs it for the operator's CUDA kernels: pip install 'midframe[cuda]'",
+        )
+    import cupy
+
+    try:
+        devices = cupy.cuda.runtime.getDeviceCount()
+    except (cupy.cuda.runtime.CUDARuntimeError, ImportError) as error:
+        return Finding("CuPy", "absent", f"{cupy.__version__}, no device", str(error))
+    return Finding("CuPy", "ok", f"{cupy.__version__}, {devices} devices")
+
+
+def encoders() -> Finding:
+    """Encoders of the FFmpeg libraries that PyAV brings."""
+    import av
+
+    missing = [name for name in NEEDED_ENCODERS if not _can_encode(name)]
+    if missing:
+        return Finding(
+            "encoders",
+            "broken",
+            f"PyAV {av.__version__} without {', '.join(missing)}",
+            "install PyAV's own build: pip install --force-reinstall --only-binary av av",
+        )
+    found = [*NEEDED_ENCODERS, *(name for name in OTHER_ENCODERS if _can_encode(name))]
+    return Finding("encoders", "ok", f"PyAV {av.__version__} with {', '.join(found)}")
+
+
+def _can_encode(name: str) -> bool:
+    import av
+
+    try:
+        av.Codec(name, "w")
+    except av.codec.codec.UnknownCodecError:
+        return False
+    return True
+
+
+def ffmpeg() -> Finding:
+    """The program, which no command needs."""
+    program = shutil.which("ffmpeg")
+    if program is None:
+        return Finding(
+            "ffmpeg",
+            "absent",
+            "no such program",
+            "commands do without; tests compare with it: apt-get install ffmpeg",
+        )
+    try:
+        said = subprocess.run(
+            [program, "-version"], capture_output=True, text=True, timeout=PROGRAM_SECONDS
+        )
+    except (OSError, subprocess.TimeoutExpired) as error:
+        return Finding("ffmpeg", "absent", f"{program} does not run", str(error))
+    return Finding("ffmpeg", "ok", " ".join(said.stdout.split()[:3]) or program)
+
+
+def slurm() -> Finding:
+    """The batch system, and the plugin through which Snakemake uses it."""
+    has_plugin = util.find_spec("snakemake_executor_plugin_slurm") is not None
+    if shutil.which("sbatch") is None:
+        return Finding("SLURM", "absent", "no sbatch", "only profiles/slurm needs it")
+    if not has_plugin:
+        return Finding(
+            "SLURM",
+            "absent",
+            "sbatch, without Snakemake's plugin",
+            "pip install 'midframe[slurm]'",
+        )
+    return Finding("SLURM", "ok", "sbatch and Snakemake's plugin")
+
+
+def space() -> Finding:
+    """What is free where data and results go: the current directory."""
+    free = shutil.disk_usage(Path.cwd()).free
+    seen = f"{free / 1e9:,.1f} GB free in {Path.cwd()}"
+    if free < LEAST_BYTES:
+        return Finding("space", "broken", seen, "free some, or work in another folder")
+    if free < PAPER_BYTES:
+        advice = "enough for the demonstration, too little for the paper's datasets and patches"
+        return Finding("space", "ok", seen, advice)
+    return Finding("space", "ok", seen)
+
+
+def kernel_cache() -> Finding:
+    """Where numba keeps compiled kernels: without, every command compiles for a minute."""
+    try:
+        from pipeline.flow.window_costs import fill_differences
+    except RuntimeError as error:
+        return Finding(
+            "kernel cache", "broken", str(error), "set NUMBA_CACHE_DIR to a folder of yours"
+        )
+    folder = Path(str(fill_differences.stats.cache_path))
+    return _folder("kernel cache", folder, "NUMBA_CACHE_DIR")
+
+
+def temporary_files() -> Finding:
+    return _folder("temporary files", Path(tempfile.gettempdir()), "TMPDIR")
+
+
+def _folder(subject: str, folder: Path, variable: str) -> Finding:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            return Finding(subject, "ok", f"{folder} can be written")
+    except OSError as error:
+        return Finding(
+            subject,
+            "broken",
+            f"{folder} cannot be written ({error.strerror})",
+            f"set {variable} to a folder of yours",
+        )
+
+
+CHECKS: tuple[Callable[[], Finding], ...] = (
+    python,
+    cores,
+    instructions,
+    gpu,
+    cupy,
+    encoders,
+    ffmpeg,
+    slurm,
+    space,
+    kernel_cache,
+    temporary_files,
+)
+
+
+def examine() -> list[Finding]:
+    """Look at everything, in the order of the report."""
+    return [check() for check in CHECKS]
+
+
+def report(findings: list[Finding]) -> str:
+    """The findings as lines of text, each piece of advice under what it is about."""
+    width = max(len(finding.subject) for finding in findings)
+    lines = []
+    for finding in findings:
+        lines.append(f"{finding.state:6}  {finding.subject:{width}}  {finding.seen}")
+        if finding.advice:
+            lines.append(f"{'':6}  {'':{width}}    {finding.advice}")
+    return "\n".join(lines)

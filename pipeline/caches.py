@@ -1,0 +1,113 @@
+"""Where compiled code and font lists are kept, also where everything else is read only.
+
+Numba keeps what it compiles beside the source, or else in the user's cache; in an installation that
+is read only (a container, a package manager's store) under a HOME that is too, it gives up with a
+traceback.
+"""
+
+import atexit
+import hashlib
+import os
+import platform
+import shutil
+import sys
+import tempfile
+from collections.abc import Callable, MutableMapping
+from functools import cache
+from pathlib import Path
+
+from pipeline.progress import notice
+
+PACKAGE = Path(__file__).parent
+COMPILED = "NUMBA_CACHE_DIR"
+DRAWING = "MPLCONFIGDIR"
+
+
+def prepare_caches(
+    package: Path = PACKAGE,
+    environment: MutableMapping[str, str] | None = None,
+    tell: Callable[[str], None] = notice,
+) -> None:
+    """Choose folders for compiled code and for matplotlib, where their own cannot be written.
+
+    Compiled code stays beside the source where that can be written; else it goes to the user's
+    cache, else to a temporary folder that goes with the process, with one line that says so. What
+    the user has set is left alone. Numba reads the folder when it is loaded, and matplotlib too.
+
+    Parameters
+    ----------
+    package : the folder of an installed package.
+    environment : left out, the process's own.
+    tell : takes the line.
+    """
+    environment = os.environ if environment is None else environment
+    home = user_cache(environment)
+    if not environment.get(COMPILED) and not _writable(package / "__pycache__"):
+        # By the sources' digest: numba does not notice an edit in a module that a kernel imports.
+        kept = home / "compiled" / _sources(package)
+        if _writable(kept):
+            environment[COMPILED] = str(kept)
+        else:
+            environment[COMPILED] = _temporary()
+            tell(
+                f"neither {package} nor {home} can be written, so compiled code is lost at the "
+                f"end and will be compiled again next time; set {COMPILED} to keep it"
+            )
+        if "numba" in sys.modules:
+            sys.modules["numba"].config.CACHE_DIR = environment[COMPILED]
+    if not environment.get(DRAWING) and not _writable(_configuration(environment) / "matplotlib"):
+        kept = home / "matplotlib"
+        environment[DRAWING] = str(kept) if _writable(kept) else _temporary()
+
+
+def user_cache(environment: MutableMapping[str, str] | None = None) -> Path:
+    """The user's cache folder of this program, which may not be there."""
+    environment = os.environ if environment is None else environment
+    if given := environment.get("XDG_CACHE_HOME"):
+        return Path(given) / "midframe"
+    home = _home(environment)
+    match platform.system():
+        case "Windows":
+            local = environment.get("LOCALAPPDATA")
+            return (Path(local) if local else home / "AppData" / "Local") / "midframe"
+        case "Darwin":
+            return home / "Library" / "Caches" / "midframe"
+        case _:
+            return home / ".cache" / "midframe"
+
+
+def _configuration(environment: MutableMapping[str, str]) -> Path:
+    if platform.system() == "Linux":
+        return Path(environment.get("XDG_CONFIG_HOME") or _home(environment) / ".config")
+    return _home(environment) / ".matplotlib"
+
+
+def _home(environment: MutableMapping[str, str]) -> Path:
+    given = environment.get("HOME") or environment.get("USERPROFILE")
+    return Path(given or os.path.expanduser("~"))
+
+
+def _writable(folder: Path) -> bool:
+    """Whether files can be made in a folder, which is made where it is not there."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            return True
+    except OSError:
+        return False
+
+
+@cache
+def _temporary() -> str:
+    folder = tempfile.mkdtemp(prefix="midframe-")
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    return folder
+
+
+@cache
+def _sources(package: Path) -> str:
+    found = hashlib.sha256()
+    for file in sorted(package.parent.glob("[mp]*/**/*.py")):
+        if file.relative_to(package.parent).parts[0] in ("model", "pipeline"):
+            found.update(file.read_bytes())
+    return found.hexdigest()[:16]

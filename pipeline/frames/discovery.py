@@ -1,0 +1,80 @@
+"""Which sequences a folder holds: videos, and folders of images."""
+
+import os
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+from pipeline.errors import MidframeError
+from pipeline.frames.decoding import IMAGE_SUFFIXES, VIDEO_SUFFIXES
+
+
+def find_sequences(path: Path) -> list[tuple[str, Path]]:
+    """Names and paths of the sequences in a folder and the folders below it, sorted by name.
+
+    A sequence is a video file, or a folder that holds images. Its name is the path inside the
+    folder without suffix, or with it where two would have one name; bytes of a name that are not
+    UTF-8 are written as ``%E9``. Linked folders are followed, hidden ones passed over.
+
+    Raises
+    ------
+    MidframeError
+        if the folder is missing or holds no sequence.
+    """
+    if path.is_file():
+        return [(_text(path.stem), path)]
+    if not path.is_dir():
+        raise MidframeError(f"{path}: no such folder; give a folder of videos or of image folders")
+    videos: list[Path] = []
+    found: dict[str, Path] = {}
+    for file in _files_below(path):
+        if file.suffix.lower() in VIDEO_SUFFIXES:
+            videos.append(file)
+        elif file.suffix.lower() in IMAGE_SUFFIXES:
+            folder = file.parent.relative_to(path).as_posix()
+            found[_text(folder if folder != "." else path.resolve().name)] = file.parent
+    shared = Counter([*found, *(_name(path, video) for video in videos)])
+    for video in videos:
+        name = _name(path, video)
+        found[name + video.suffix if shared[name] > 1 else name] = video
+    if not found:
+        raise MidframeError(
+            f"{path}: holds neither videos ({_list(VIDEO_SUFFIXES)}) nor folders of images "
+            f"({_list(IMAGE_SUFFIXES)})"
+        )
+    return sorted(found.items())
+
+
+def passed_over(path: Path) -> Counter[str]:
+    """How many files in a folder, by suffix, are neither videos nor images."""
+    if not path.is_dir():
+        return Counter()
+    suffixes = (file.suffix.lower() or file.name for file in _files_below(path))
+    return Counter(one for one in suffixes if one not in VIDEO_SUFFIXES | IMAGE_SUFFIXES)
+
+
+def _files_below(path: Path) -> Iterator[Path]:
+    """All files below a folder, sorted; links are followed, but not in circles."""
+    seen: set[Path] = set()
+    for folder, folders, files in os.walk(path, followlinks=True):
+        inside = Path(folder).resolve()
+        folders[:] = [] if inside in seen else sorted(n for n in folders if not n.startswith("."))
+        if inside not in seen:
+            seen.add(inside)
+            yield from (Path(folder, name) for name in sorted(files) if not name.startswith("."))
+
+
+def _name(root: Path, video: Path) -> str:
+    return _text(video.relative_to(root).with_suffix("").as_posix())
+
+
+def _text(name: str) -> str:
+    """A name of a file as text that every format can hold."""
+    return "".join(
+        f"%{ord(letter) - 0xDC00:02X}" if 0xDC80 <= ord(letter) <= 0xDCFF else letter
+        for letter in name
+    )
+
+
+def _list(suffixes: frozenset[str]) -> str:
+    return ", ".join(sorted(suffixes))

@@ -1,0 +1,368 @@
+"""Videos: which of a file's pictures are used, what each looks like, and reading any of them.
+
+A video is decoded in order from a point before the first frame that is wanted, and never held
+whole. `read_video` yields the frames of reading in order, wherever it starts: each picture is
+compared with the checksum taken then (`pipeline.frames.video_index`).
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from fractions import Fraction
+from functools import lru_cache
+from itertools import chain, count
+from pathlib import Path
+
+import av
+import numpy as np
+
+from pipeline.frames.decoding import COLOUR_CONVERSION, BadFrameError, Frame, Look, error_reason
+from pipeline.frames.video_index import UNKNOWN, VideoIndex, checksum, identify
+from pipeline.progress import notice
+
+ATTACHED_PICTURE = av.stream.Disposition.attached_pic
+# Packets after a seek that may be pieces of what lies before, so that the index knows them not.
+PIECES = 50
+
+
+@dataclass(frozen=True)
+class VideoLook:
+    """What a video holds.
+
+    Attributes
+    ----------
+    frames : what each frame looks like, or why it cannot be used.
+    missing : frames that the file announces beyond these, but ends without; 1 where it is cut
+        short and does not tell how many it should hold.
+    fps : frames a second, if the file tells.
+    index : where the frames come from.
+    notes : what a user should know of its pictures.
+    """
+
+    frames: list[Look | str]
+    missing: int
+    fps: Fraction | None
+    index: VideoIndex
+    notes: tuple[str, ...] = ()
+
+
+def choose_stream(
+    container: av.container.InputContainer, path: Path, number: int | None = None
+) -> "av.VideoStream":
+    """The stream whose pictures are used: FFmpeg's best, never a cover picture.
+
+    Parameters
+    ----------
+    number : the number of another stream of the file, which is taken instead.
+
+    Raises
+    ------
+    BadFrameError
+        if there is none, or no video stream has this number.
+    """
+    videos = [
+        stream
+        for stream in container.streams.video
+        if not stream.disposition & ATTACHED_PICTURE and stream.codec_context is not None
+    ]
+    if number is not None:
+        for stream in videos:
+            if stream.index == number:
+                return stream
+        there = ", ".join(str(stream.index) for stream in videos) or "none"
+        raise BadFrameError(f"{path}: stream {number} is not a video; video streams: {there}")
+    if not videos:
+        raise BadFrameError(f"{path}: has no video stream")
+    best = container.streams.best("video")
+    return best if best in videos else videos[0]
+
+
+def upright(frame: av.VideoFrame) -> Frame:
+    """A decoded picture as uint8 RGB ``[H, W, 3]``, turned as every player shows it.
+
+    Values of more than 8 bits are rounded, and the curve of brightness is kept: a picture of high
+    dynamic range is not mapped to another one.
+    """
+    picture = frame.to_ndarray(format="rgb24", interpolation=COLOUR_CONVERSION)
+    turned = np.rot90(picture, quarter_turns(frame))
+    return np.ascontiguousarray(turned, np.uint8)
+
+
+def quarter_turns(frame: av.VideoFrame) -> int:
+    """How often a picture is turned by 90 degrees against the clock for being shown: 0 to 3."""
+    return round(frame.rotation / 90) % 4
+
+
+def look_at_video(path: Path, stream_number: int | None = None) -> VideoLook:
+    """Decode a video from end to end.
+
+    Raises
+    ------
+    BadFrameError
+        if it cannot be opened, or parts of it cannot be decoded and the file does not tell which
+        frames those are.
+    """
+    packets: list[tuple[int, int, int, int]] = []
+    keys: list[bool] = []
+    kept: list[int] = []  # packets that are meant to be shown
+    decoded: list[tuple[int, Look, int]] = []  # packet, look, checksum: in the order of showing
+    damaged, woven, bits, transfer = False, 0, 8, ""
+    notes: list[str] = []
+    with open_video(path) as container:
+        stream = choose_stream(container, path, stream_number)
+        announced, fps = stream.frames, stream.average_rate
+        if len(container.streams.video) > 1:
+            notes.append(f"stream {stream.index} of {len(container.streams.video)} video streams")
+        for packet in container.demux(stream):
+            if packet.size:
+                packets.append(identify(packet))
+                keys.append(packet.is_keyframe)
+                if not packet.is_discard:
+                    kept.append(len(packets) - 1)
+                packet.pts = len(packets) - 1
+            frames = decode(packet)
+            damaged |= frames is None
+            for frame in frames or ():
+                damaged |= frame.is_corrupt
+                if frame.is_corrupt:
+                    continue
+                sides = (frame.height, frame.width)
+                look = (*(sides[::-1] if quarter_turns(frame) % 2 else sides), "")
+                source = -1 if frame.pts is None else frame.pts
+                decoded.append((source, look, checksum(frame)))
+                woven += frame.interlaced_frame
+                bits = max(part.bits for part in frame.format.components)
+                transfer = _high_dynamic_range(frame)
+        number = stream.index
+    missing = max(announced - len(packets), 0) if announced else int(_ends_too_early(path))
+    position, size, pts, dts = np.array(packets, np.int64).reshape(-1, 4).T
+    sources, looks, sums = [one[0] for one in decoded], [one[1] for one in decoded], {}
+    frames_of: list[Look | str] = list(looks)
+    order, sums_in_order = sources, [one[2] for one in decoded]
+    if damaged:
+        sums = {source: (look, value) for source, look, value in decoded}
+        times = [packets[source][2] for source in kept]
+        if -1 in sums or UNKNOWN in times or len(set(times)) != len(kept):
+            raise BadFrameError(
+                f"{path}: parts of it cannot be decoded, and for want of timestamps it does not "
+                "tell which frames those are"
+            )
+        reasons = _undecodable([(packets[at][2], keys[at], at in sums) for at in kept])
+        order = sorted(kept, key=lambda at: packets[at][2])
+        frames_of = [reasons.get(packets[at][2]) or sums[at][0] for at in order]
+        sums_in_order = [sums[at][1] if at in sums else 0 for at in order]
+    if 2 * woven > len(decoded):
+        raise BadFrameError(
+            f"{path}: is interlaced, so every picture is woven of two moments; deinterlace it "
+            "(`ffmpeg -i IN -vf bwdif OUT`)"
+        )
+    if bits > 8:
+        curve = f", {transfer} kept as it is" if transfer else ""
+        notes.append(f"{bits} bits a value, rounded to 8{curve}")
+    known = len(set(order)) == len(order) and -1 not in order
+    return VideoLook(
+        frames=frames_of,
+        missing=missing,
+        fps=fps,
+        index=VideoIndex(
+            position=position,
+            size=size,
+            pts=pts,
+            dts=dts,
+            key=np.array(keys, np.bool_),
+            packet=np.array(order if known else [-1] * len(order), np.int64),
+            checksum=np.array(sums_in_order, np.uint32),
+            stream=np.array([number], np.int64),
+        ),
+        notes=tuple(notes),
+    )
+
+
+def _high_dynamic_range(frame: av.VideoFrame) -> str:
+    # Numbers of ITU-T H.273, table 3.
+    return {16: "PQ (SMPTE ST 2084)", 18: "HLG (ARIB STD-B67)"}.get(int(frame.color_trc), "")
+
+
+def _ends_too_early(path: Path) -> bool:
+    """Whether a Matroska or WebM file is shorter than it says; those do not count their frames.
+
+    RFC 8794: an element is its identifier, the length of its content, and the content. The bits of
+    a length begin with a zero for each byte that it is longer than one; all ones stand for unknown.
+    """
+    size, position = path.stat().st_size, 0
+    with path.open("rb") as file:
+        for identifier in (b"\x1a\x45\xdf\xa3", b"\x18\x53\x80\x67"):  # EBML header, Segment
+            file.seek(position)
+            start = file.read(5)
+            if start[:4] != identifier or len(start) < 5 or start[4] == 0:
+                return False
+            more = 8 - start[4].bit_length()
+            bits = 7 * (more + 1)
+            length = int.from_bytes(start[4:] + file.read(more), "big") & ((1 << bits) - 1)
+            if length == (1 << bits) - 1:
+                return False
+            position = file.tell() + length
+            if position > size:
+                return True
+    return False
+
+
+def _undecodable(packets: list[tuple[int, bool, bool]]) -> dict[int, str]:
+    """Why frames are bad, by timestamp: not decoded, or built on frames that are not.
+
+    Until the next key frame a decoder continues with what it has, and its pictures look whole.
+
+    Parameters
+    ----------
+    packets : timestamp, whether it is a key frame, whether it was decoded: in the file's order.
+    """
+    reasons: dict[int, str] = {}
+    broken = broken_before = False
+    key = 0
+    for pts, is_key, is_decoded in packets:
+        if is_key:
+            broken_before, broken, key = broken, False, pts
+        if not is_decoded:
+            broken = True
+            reasons[pts] = "cannot be decoded"
+        # Frames shown before the key frame they follow may build on those before it as well.
+        elif broken or (broken_before and pts < key):
+            reasons[pts] = "may build on a frame that cannot be decoded"
+    return reasons
+
+
+@lru_cache(maxsize=8)
+def index_of(path: Path, modified: int, size: int) -> VideoIndex:
+    """The index of a video that was described without one being kept."""
+    return look_at_video(path).index
+
+
+# By file: how many of an index's entries were of no use the last time.
+_useless: dict[Path, int] = {}
+
+
+def read_video(path: Path, index: VideoIndex, start: int, stop: int) -> Iterator[tuple[int, Frame]]:
+    """Yield the frames from ``start`` to ``stop`` (excluded) of a video, with their numbers.
+
+    Parameters
+    ----------
+    index : of this video, as `look_at_video` made it; the frames wanted are good ones.
+
+    Raises
+    ------
+    BadFrameError
+        if the video cannot be opened, or a frame is not the one that the index tells of, even when
+        read from the beginning.
+    """
+    position = start
+    skip = _useless.get(path, 0)
+    entries = [*index.entries(start)][skip:] if start else []
+    for tried, entry in enumerate([*entries, None], start=skip):
+        for frame in _frames_from(path, index, entry, position, stop):
+            yield position, upright(frame)
+            position += 1
+        if position == min(stop, len(index.packet)):
+            if tried > _useless.setdefault(path, 0):
+                if not _useless[path]:
+                    notice(f"{path}: cannot be read well from its key frames, so more is decoded")
+                _useless[path] = tried
+            return
+    raise BadFrameError(f"{path}: frame {position} cannot be read; has the file changed?")
+
+
+def _frames_from(
+    path: Path, index: VideoIndex, entry: int | None, position: int, stop: int
+) -> Iterator[av.VideoFrame]:
+    """Frames ``position`` to ``stop`` as far as they are right, decoded from a packet on."""
+    shown = index.first_frame
+    counted = bool(np.any(index.packet < 0))
+    with open_video(path) as container:
+        stream = container.streams[int(index.stream[0])]
+        assert isinstance(stream, av.VideoStream)
+        packets = container.demux(stream)
+        number = 0
+        if entry is not None:
+            landed = _seek(container, stream, index, entry)
+            if landed is None:
+                return
+            number, packets = landed
+        in_order = count()
+        again, last = 0, -1
+        for packet in packets:
+            if packet.size:
+                if number >= len(index.size) or index.size[number] != packet.size:
+                    return
+                packet.pts = number
+                number += 1
+            for frame in decode(packet) or ():
+                if frame.is_corrupt:
+                    continue
+                if counted:
+                    found = next(in_order)
+                elif frame.pts is None:
+                    return
+                else:
+                    again = again + 1 if frame.pts == last else 0
+                    last = frame.pts
+                    found = int(shown[frame.pts]) + again
+                if found < position:
+                    continue
+                if found > position or checksum(frame) != index.checksum[position]:
+                    return
+                yield frame
+                position += 1
+                if position >= stop:
+                    return
+
+
+def _seek(
+    container: av.container.InputContainer,
+    stream: "av.VideoStream",
+    index: VideoIndex,
+    entry: int,
+) -> tuple[int, Iterator["av.Packet[av.VideoStream]"]] | None:
+    """Go to a packet or one before it: its number, and the packets from it on."""
+    # Some demuxers go by the time of showing, some by that of decoding; some land behind it.
+    earlier = [index.dts[max(entry - back, 0)] for back in (0, 2, 6)]
+    for time in dict.fromkeys(int(one) for one in (index.pts[entry], *earlier) if one != UNKNOWN):
+        try:
+            container.seek(time, stream=stream, backward=True)
+        except av.error.FFmpegError:
+            return None
+        packets = container.demux(stream)
+        for _, packet in zip(range(PIECES), packets, strict=False):
+            number = index.find(identify(packet)) if packet.size else None
+            if number is not None:
+                if number <= entry:
+                    return number, chain([packet], packets)
+                break
+    return None
+
+
+@contextmanager
+def open_video(path: Path) -> Iterator[av.container.InputContainer]:
+    """A video file, open.
+
+    Raises
+    ------
+    BadFrameError
+        if it is not a video, or reading it fails while it is open.
+    """
+    reason = None
+    try:
+        with av.open(path) as container:
+            yield container
+    except (av.error.FFmpegError, OSError) as error:
+        reason = error_reason(error, path)
+    # Raised out here: the decoder's exception, kept as context, may not survive the way from a
+    # worker to this process.
+    if reason is not None:
+        raise BadFrameError(f"{path}: not a readable video ({reason})")
+
+
+def decode(packet: "av.Packet[av.VideoStream]") -> list[av.VideoFrame] | None:
+    """The frames that a packet completes; ``None`` if it cannot be decoded."""
+    try:
+        return [frame for frame in packet.decode() if isinstance(frame, av.VideoFrame)]
+    except av.error.InvalidDataError:
+        return None

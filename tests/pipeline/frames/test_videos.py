@@ -1,0 +1,271 @@
+"""Every frame of every kind of file is read as in order, wherever reading starts."""
+
+import shutil
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+
+from pipeline.frames import video
+from pipeline.frames.decoding import COLOUR_CONVERSION, BadFrameError, Frame
+from pipeline.frames.sequences import check_sequence
+from pipeline.provenance import read_manifest
+from pipeline.settings import DatasetSettings
+from pipeline.sources.datasets import fetch
+
+FFMPEG = shutil.which("ffmpeg")
+needs_ffmpeg = pytest.mark.skipif(FFMPEG is None, reason="no ffmpeg; install Debian's package")
+
+# Name, and the options that make the file of 40 small frames of natural video.
+X265 = "pools=none:frame-threads=1:log-level=error"
+KINDS = {
+    "closed.mp4": "-c:v libx264 -g 12",
+    "b-pyramid.mkv": "-c:v libx264 -g 24 -x264-params bframes=5:b-pyramid=normal",
+    "open-groups.mp4": "-c:v libx264 -x264-params open-gop=1:keyint=12:min-keyint=4:bframes=3",
+    "open-groups-444.mp4": "-c:v libx264 -pix_fmt yuv444p"
+    " -x264-params open-gop=1:keyint=12:min-keyint=4:bframes=3",
+    "hevc-open.mp4": f"-c:v libx265 -x265-params {X265}:open-gop=1:keyint=4:min-keyint=1:bframes=2",
+    "hevc-open.mov": f"-c:v libx265 -x265-params {X265}:open-gop=1:keyint=8:min-keyint=1:bframes=2",
+    "hevc-open.mkv": f"-c:v libx265 -x265-params {X265}:open-gop=1:keyint=4:min-keyint=1:bframes=2",
+    "hevc.ts": f"-c:v libx265 -x265-params {X265}:keyint=8:bframes=2",
+    "fragmented.mp4": "-c:v libx264 -bf 2 -g 12 -movflags frag_keyframe+empty_moov",
+    "b-frames.flv": "-c:v libx264 -bf 2 -g 12",
+    "intra-refresh.mp4": "-c:v libx264 -x264-params intra-refresh=1:keyint=20:bframes=0",
+    "intra-refresh.mkv": "-c:v libx264 -x264-params intra-refresh=1:keyint=20:bframes=0",
+    "h264.avi": "-c:v libx264 -bf 2 -g 12",
+    "mpeg4.avi": "-c:v mpeg4 -bf 2 -g 12",
+    "mjpeg.avi": "-c:v mjpeg",
+    "mpeg2.mpg": "-c:v mpeg2video -bf 2 -g 12",
+    "mpeg2.vob": "-c:v mpeg2video -bf 2 -g 12 -f vob",
+    "mpeg2.ts": "-c:v mpeg2video -bf 2 -g 12",
+    "h264.m2ts": "-c:v libx264 -bf 2 -g 12",
+    "mpeg2.mxf": "-c:v mpeg2video -bf 2 -g 12",
+    "bare.h264": "-c:v libx264 -bf 2 -g 12",
+    "bare.hevc": f"-c:v libx265 -x265-params {X265}:keyint=8:bframes=2",
+    "vp9.webm": "-c:v libvpx-vp9 -g 12 -cpu-used 8 -auto-alt-ref 1 -lag-in-frames 8",
+    "av1.mkv": "-c:v libsvtav1 -preset 12 -g 12 -svtav1-params lp=1",
+    "prores.mov": "-c:v prores_ks",
+    "ffv1.mkv": "-c:v ffv1 -g 5",
+    "theora.ogv": "-c:v libtheora -g 12",
+    "wmv2.wmv": "-c:v wmv2 -g 12",
+    "wmv2.asf": "-c:v wmv2 -g 12",
+    "h263.3gp": "-c:v h263 -s 352x288 -g 12",
+    "animation.gif": "-pix_fmt rgb8",
+    "flv1.flv": "-c:v flv -g 12",
+    "ten-bits.mkv": "-c:v ffv1 -pix_fmt yuv420p10le",
+    "variable-rate.mkv": "-c:v libx264 -g 12 -bf 2 -vf setpts=N*N/30/TB -fps_mode vfr",
+    "raw.y4m": "-pix_fmt yuv420p",
+}
+
+
+def ffmpeg(*arguments: str | Path) -> None:
+    assert FFMPEG is not None
+    command = [FFMPEG, "-nostdin", "-v", "error", "-y", *map(str, arguments)]
+    subprocess.run(command, check=True, timeout=120)
+
+
+@pytest.fixture(scope="session")
+def make(clips: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
+    """Make a file of 40 frames by FFmpeg, from 0.4 s of bikes on so that a jump cut lies in it."""
+    folder = tmp_path_factory.mktemp("videos")
+
+    def encode(name: str, options: str) -> Path:
+        file = folder / name
+        if not file.exists():
+            small = ["-s", "160x96"] if "-s " not in options else []
+            source = ["-ss", "0.4", "-i", clips / "bikes.mp4", "-frames:v", "40", "-an"]
+            ffmpeg(*source, *small, *options.split(), file)
+        return file
+
+    return encode
+
+
+def decode(path: Path) -> list[Frame]:
+    """All pictures of a file as PyAV decodes them one after the other."""
+    with av.open(path) as container:
+        return [
+            frame.to_ndarray(format="rgb24", interpolation=COLOUR_CONVERSION)
+            for frame in container.decode(video=0)
+        ]
+
+
+@needs_ffmpeg
+@pytest.mark.parametrize(("name", "options"), KINDS.items(), ids=list(KINDS))
+def test_a_frame_read_alone_is_the_frame_read_in_order(
+    make: Callable[..., Path], name: str, options: str
+) -> None:
+    path = make(name, options)
+    whole = [picture.tobytes() for picture in decode(path)]
+    sequence = check_sequence("a", path)
+    assert sequence.frame_count == len(whole) >= 38
+    assert not sequence.bad
+    assert [frame.tobytes() for frame in sequence.read()] == whole
+    for start in range(sequence.frame_count):
+        (frame,) = sequence.read(start, start + 1)
+        assert frame.tobytes() == whole[start], f"frame {start}"
+    assert [frame.tobytes() for frame in sequence.read(17, 31)] == whole[17:31]
+
+
+# Containers without an index of their own are read from the beginning.
+SEEKABLE = [name for name in KINDS if not name.startswith(("bare", "intra", "animation"))]
+
+
+@needs_ffmpeg
+@pytest.mark.parametrize("name", SEEKABLE)
+def test_reading_at_random_decodes_at_most_one_group_more(
+    make: Callable[..., Path], name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = make(name, KINDS[name])
+    sequence = check_sequence("a", path)
+    keys = np.flatnonzero(sequence.video_index().key)
+    longest = int(np.diff([*keys, len(sequence.video_index().key)]).max())
+    packets = 0
+
+    def counted(packet: "av.Packet[av.VideoStream]") -> list[av.VideoFrame] | None:
+        nonlocal packets
+        packets += 1
+        return decode_packet(packet)
+
+    decode_packet = video.decode
+    monkeypatch.setattr(video, "decode", counted)
+    for start in range(sequence.frame_count):
+        packets = 0
+        list(sequence.read(start, start + 1))
+        # Pictures come out some packets late, and B-frames of the next group are shown before it.
+        assert packets <= 2 * longest + 8
+
+
+@needs_ffmpeg
+def test_frames_of_periodic_intra_refresh_are_read_well_and_that_is_said_once(
+    make: Callable[..., Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = make("intra-refresh.mp4", KINDS["intra-refresh.mp4"])
+    moved = Path(shutil.copy(path, path.with_name("said-once.mp4")))
+    sequence = check_sequence("a", moved)
+    for start in (25, 30, 35):
+        list(sequence.read(start, start + 2))
+    assert capsys.readouterr().err.count("cannot be read well from its key frames") == 1
+
+
+@needs_ffmpeg
+def test_ffmpegs_best_stream_is_read_and_another_one_by_its_number(
+    make: Callable[..., Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    clip = make("closed.mp4", KINDS["closed.mp4"])
+    double = tmp_path / "two.mkv"
+    ffmpeg(
+        *("-i", clip, "-filter_complex", "[0:v]split[a][b];[a]scale=96:64[s];[b]scale=192:128[l]"),
+        *("-map", "[s]", "-map", "[l]", "-c:v", "ffv1", double),
+    )
+    with av.open(double) as container:
+        best = container.streams.best("video")
+        assert best is not None
+        assert check_sequence("a", double).width == best.width
+    assert check_sequence("a", double, stream=0).width == 96
+    assert check_sequence("a", double, stream=1).width == 192
+    with pytest.raises(BadFrameError, match="stream 7 is not a video; video streams: 0, 1"):
+        check_sequence("a", double, stream=7)
+    settings = DatasetSettings(source="folder", path=str(tmp_path), stream=0)
+    fetch(settings, tmp_path / "out", workers=0)
+    assert "two: stream 0 of 2 video streams" in capsys.readouterr().err
+
+
+@needs_ffmpeg
+def test_a_cover_picture_is_never_read(make: Callable[..., Path], tmp_path: Path) -> None:
+    clip = make("closed.mp4", KINDS["closed.mp4"])
+    ffmpeg("-i", clip, "-frames:v", "1", "-s", "640x480", tmp_path / "cover.png")
+    both = tmp_path / "both.mp4"
+    ffmpeg(
+        *("-i", tmp_path / "cover.png", "-i", clip, "-map", "0", "-map", "1", "-c", "copy"),
+        *("-disposition:v:0", "attached_pic", both),
+    )
+    sequence = check_sequence("a", both)
+    assert (sequence.width, sequence.frame_count) == (160, 40)
+    ffmpeg(
+        "-f",
+        "lavfi",
+        "-i",
+        "sine=d=1",
+        "-i",
+        tmp_path / "cover.png",
+        "-map",
+        "0",
+        "-map",
+        "1",
+        *("-c:v", "copy", "-disposition:v:0", "attached_pic"),
+        tmp_path / "song.m4a",
+    )
+    with pytest.raises(BadFrameError, match="has no video stream"):
+        check_sequence("a", tmp_path / "song.m4a")
+
+
+@needs_ffmpeg
+@pytest.mark.parametrize("degrees", [90, 180, 270])
+def test_a_rotated_video_is_read_upright(
+    make: Callable[..., Path], tmp_path: Path, degrees: int
+) -> None:
+    clip = make("closed.mp4", KINDS["closed.mp4"])
+    turned, shown = tmp_path / "turned.mp4", tmp_path / "shown.mkv"
+    ffmpeg("-i", clip, "-c", "copy", "-metadata:s:v", f"rotate={degrees}", turned)
+    ffmpeg("-i", turned, "-c:v", "ffv1", "-pix_fmt", "gbrp", shown)  # FFmpeg turns pictures itself
+    sequence, wanted = check_sequence("a", turned), check_sequence("a", shown)
+    assert (sequence.height, sequence.width) == (wanted.height, wanted.width)
+    for ours, theirs in zip(sequence.read(5, 8), wanted.read(5, 8), strict=True):
+        assert np.abs(ours.astype(int) - theirs).mean() < 4
+        assert np.abs(ours[::-1].astype(int) - theirs).mean() > 8
+
+
+@needs_ffmpeg
+def test_interlaced_video_is_named_and_what_to_do_about_it(
+    make: Callable[..., Path], tmp_path: Path
+) -> None:
+    clip = make("closed.mp4", KINDS["closed.mp4"])
+    woven = tmp_path / "woven.mpg"
+    ffmpeg("-i", clip, "-vf", "tinterlace=4", "-flags", "+ilme+ildct", "-c:v", "mpeg2video", woven)
+    with pytest.raises(BadFrameError, match=r"woven\.mpg: is interlaced, .*bwdif"):
+        check_sequence("a", woven)
+
+
+@needs_ffmpeg
+def test_ten_bits_are_rounded_to_eight(tmp_path: Path) -> None:
+    """Grey of 10 bits, limited range: 64 to 940 stand for 0 to 255."""
+    levels = np.arange(64, 944, 4, dtype="<u2")
+    raw = np.concatenate([np.tile(levels, (4, 1)).ravel(), np.full(levels.size // 2 * 2 * 2, 512)])
+    (tmp_path / "grey.yuv").write_bytes(np.tile(raw.astype("<u2"), 3).tobytes())
+    video_file = tmp_path / "grey.mkv"
+    ffmpeg(
+        *("-f", "rawvideo", "-pix_fmt", "yuv420p10le", "-s", f"{levels.size}x4"),
+        *("-i", tmp_path / "grey.yuv", "-c:v", "ffv1", video_file),
+    )
+    sequence = check_sequence("a", video_file)
+    assert sequence.notes == ("10 bits a value, rounded to 8",)
+    (frame,) = sequence.read(0, 1)
+    exact = (levels - 64.0) / 876 * 255
+    assert np.abs(frame[0, :, 1] - exact).max() <= 0.75
+    assert abs((frame[0, :, 1] - exact).mean()) < 0.1
+
+
+@needs_ffmpeg
+def test_one_dataset_holds_all_kinds_and_a_message_names_the_users_own_path(
+    make: Callable[..., Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / "mine"
+    folder.mkdir()
+    for name in ("closed.mp4", "h264.avi", "mpeg2.ts"):
+        shutil.copy(make(name, KINDS[name]), folder / f"clip{Path(name).suffix}")
+    (folder / "broken.mp4").write_bytes(b"nothing" * 100)
+    (folder / "notes.txt").write_text("not a video")
+    fetch(
+        DatasetSettings(source="folder", path=str(folder), on_bad_frame="skip"),
+        tmp_path / "out",
+        workers=0,
+    )
+    manifest = read_manifest(tmp_path / "out", "frames", 2)
+    assert [one["name"] for one in manifest["sequences"]] == ["clip.avi", "clip.mp4", "clip.ts"]
+    said = capsys.readouterr().err
+    assert f"{folder}: passed over 1 files that are neither video nor image: 1 .txt" in said
+    assert f"skipped broken: {folder}/broken.mp4: not a readable video" in said
+    assert "partial" not in said

@@ -1,0 +1,119 @@
+"""One source for processors with and without an instruction that multiplies and adds."""
+
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import llvmlite.binding
+import numpy as np
+import pytest
+from numba import njit, types
+
+from pipeline.flow.bilateral_filter import _sum_row
+from pipeline.flow.optical_flow import compute_flow
+from pipeline.flow.window_costs import fill_differences
+from pipeline.simd.registers import broadcast16_from, store
+
+ROOT = Path(__file__).parents[3]
+FLOATS = types.Array(types.float32, 1, "C")
+
+
+@njit
+def sum_row(taps, columns, distance, exp2, pixels, sums):  # type: ignore[no-untyped-def]
+    """The inner loop of the filter, for a row of taps."""
+    coefficients = (
+        broadcast16_from(exp2, 0),
+        broadcast16_from(exp2, 1),
+        broadcast16_from(exp2, 2),
+        broadcast16_from(exp2, 3),
+    )
+    p = broadcast16_from(pixels, 0)
+    n = columns.size
+    w, x, y = _sum_row(taps, columns, 0, n, 0, distance, coefficients, False, p, p, p)
+    store(sums, 0, w + x + y)
+
+
+KERNELS: dict[str, tuple[Callable[..., None], tuple[types.Type, ...]]] = {
+    "costs": (
+        fill_differences.py_func,
+        (FLOATS, FLOATS, *[types.int64] * 10, FLOATS, types.int64),
+    ),
+    "filter": (
+        sum_row.py_func,
+        (FLOATS, types.Array(types.int32, 1, "C"), FLOATS, FLOATS, FLOATS, FLOATS),
+    ),
+}
+
+
+@pytest.fixture(params=KERNELS)
+def code(request: pytest.FixtureRequest) -> str:
+    """LLVM's code of a kernel, for no processor in particular."""
+    function, signature = KERNELS[request.param]
+    compiled = njit(signature, error_model="numpy", no_cpython_wrapper=True)(function)
+    text: str = compiled.inspect_llvm(signature)
+    assert "llvm.x86" not in text  # of another processor LLVM would end the process
+    text = re.sub(r'^target (datalayout|triple) = ".*"$', "", text, flags=re.MULTILINE)
+    return re.sub(r'"(target-cpu|target-features|tune-cpu|probe-stack)"="[^"]*"', "", text)
+
+
+def assembly(code: str, triple: str, features: str = "") -> str:
+    """What LLVM makes of it for a processor."""
+    llvmlite.binding.initialize_all_targets()
+    llvmlite.binding.initialize_all_asmprinters()
+    target = llvmlite.binding.Target.from_triple(triple)
+    machine = target.create_target_machine(features=features, opt=3)
+    module = llvmlite.binding.parse_assembly(code)
+    module.triple, module.data_layout = triple, str(machine.target_data)
+    return str(machine.emit_assembly(module))
+
+
+def called(assembly: str) -> set[str]:
+    """Functions that are called by their names."""
+    return set(re.findall(r"\b(?:callq?|bl)\s+_?(\w+)", assembly))
+
+
+def test_arm_multiplies_and_adds_in_vectors(code: str) -> None:
+    made = assembly(code, "aarch64-unknown-linux-gnu")
+    assert len(re.findall(r"\bfmla\s+v\d+\.4s", made)) >= 4
+    assert not called(made) & {"fma", "fmaf"}
+
+
+def test_a_processor_without_the_instruction_calls_no_function_for_it(code: str) -> None:
+    made = assembly(code, "x86_64-unknown-linux-gnu", "+sse2,-avx,-fma")
+    assert len(re.findall(r"\bmulps\b", made)) >= 4
+    assert not called(made) & {"fma", "fmaf"}
+
+
+def test_avx512_works_on_registers_of_sixteen(code: str) -> None:
+    made = assembly(code, "x86_64-unknown-linux-gnu", "+avx512f,+avx512bw,+avx512vl,+fma")
+    assert len(re.findall(r"\bvfn?m(?:add|sub)\d+ps\b.*zmm", made)) >= 4
+
+
+@pytest.mark.slow
+def test_the_flow_is_the_same_on_a_processor_of_2003(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    coarse = rng.integers(0, 256, (20, 24, 3), np.uint8)
+    first = np.kron(coarse, np.ones((4, 4, 1), np.uint8))
+    third = np.roll(first, (2, -3), axis=(0, 1))
+    np.save(tmp_path / "frames.npy", np.stack([first, third]))
+    program = (
+        "import numpy as np\n"
+        "from pipeline.flow.optical_flow import compute_flow\n"
+        "np.save('flow.npy', compute_flow(*np.load('frames.npy')))"
+    )
+    environment = {
+        name: value for name, value in os.environ.items() if name != "NUMBA_CPU_FEATURES"
+    }
+    subprocess.run(
+        [sys.executable, "-c", program],
+        cwd=tmp_path,
+        env=environment
+        | {"NUMBA_CPU_NAME": "generic", "NUMBA_CACHE_DIR": "cache", "PYTHONPATH": str(ROOT)},
+        check=True,
+        timeout=300,
+    )
+    theirs, ours = np.load(tmp_path / "flow.npy"), compute_flow(first, third)
+    np.testing.assert_allclose(theirs, ours, rtol=0, atol=1e-3)
