@@ -25,6 +25,8 @@ from tests.conftest import SMALL_PATCHES
         {"tries": 5, "max_taken": 2},
         {"max_overlap": 0.3, "max_taken": 3},
         {"max_per_sequence": 4},
+        {"repeat_threshold": 0.9},
+        {"repeat_threshold": None, "motion_scale": 3.0},
         {"motion_scale": 3.0, "cut_threshold": 1.0, "max_overlap": 0.5, "max_per_sequence": 6},
     ],
 )
