@@ -1,5 +1,6 @@
 # make demo    run the whole experiment on real clips, from video to report
 # make test    run all tests            make test-fast    without the slow ones
+# make browse-demo   look at the patches and models of make demo
 # make lint    check style and types    make bench        measure against the alternatives
 # make docs    build the site of docs/ in build/docs
 #
@@ -14,7 +15,7 @@ SNAKEMAKE := $(BIN)/snakemake --profile profiles/default
 DEMO := results/demo
 REPORT := $(DEMO)/snakemake_report.html
 
-.PHONY: demo test test-fast lint format docs bench lock schema clean help
+.PHONY: demo browse-demo browse-pictures test test-fast lint format docs bench lock schema clean help
 
 help:
 	@sed -n 's/^# \{0,1\}//p;/^$$/q' Makefile
@@ -37,6 +38,16 @@ demo: $(READY)
 	fi
 	@echo "Report:  $(REPORT)"
 	@echo "Results: $(DEMO) (tables, figures, inspection, videos)"
+
+BROWSED = $(DEMO)/patches/train $(DEMO)/patches/validation $(wildcard $(DEMO)/evaluations/*/*)
+
+browse-demo: $(READY)
+	@[ -e $(DEMO)/patches/train ] || { echo "Run \`make demo\` first" >&2; exit 1; }
+	@$(BIN)/python -m pipeline browse $(BROWSED)
+
+# The pictures of docs/browse.md, from the demo's results, by a Chromium.
+browse-pictures: $(READY)
+	@$(BIN)/python benchmarks/picture_browse.py $(BROWSED) --out docs/images
 
 # Test files run side by side, so libraries get one thread each.
 PYTEST = OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses $(CORES) --dist loadfile --no-loadscope-reorder

@@ -3,11 +3,13 @@
     python benchmarks/bench_jump_cuts.py [--pieces N] [--seed N]
 
 The footage is natural video: three clips as they are (one with five cuts), and what is made from
-their eight shots: clips joined at random places; jumps in time inside one shot; fast pans; flashes;
-fades from one shot to another and through black. A jump cut is a single pair of neighbouring frames
-that belong to different places or times, so pans, flashes and fades hold none, and whatever is
-found in them is a false alarm; a jump counts as found if exactly that pair is named.
+their eight shots: clips joined at random places; jumps in time inside one shot; fast pans; zooms;
+flashes; dissolves of 8 and 25 frames; fades of any length, also through black. A jump cut is a
+single pair of neighbouring frames that belong to different places or times, so pans, zooms,
+flashes, dissolves and fades hold none, and whatever is found in them is a false alarm; a jump
+counts as found if exactly that pair is named.
 
+The pieces of even number tune the threshold of cuts by flow, those of odd number report it.
 Thresholds are swept over the detectors' own measures. PySceneDetect's detectors are also run as
 they come, with their shortest scene of 15 frames and their filter of flashes.
 """
@@ -18,6 +20,7 @@ from dataclasses import dataclass
 from importlib.metadata import files
 from itertools import pairwise
 from pathlib import Path
+from time import process_time
 
 import cv2
 import numpy as np
@@ -26,11 +29,17 @@ from scenedetect import FrameTimecode
 from scenedetect.detectors import ContentDetector, HistogramDetector
 
 from pipeline.frames.sequences import open_frames
+from pipeline.selection.flow_cuts import cut_scores
+from pipeline.selection.frame_changes import CHANGES, frame_changes
 from pipeline.selection.jump_cuts import DEFAULT_THRESHOLD, neighbour_distances
+from pipeline.settings import DEFAULT_FLOW_CUT_THRESHOLD
 
 SIZE = (320, 180)  # pixels
 FPS = 25.0
 CUTS = {"bikes": [29, 75, 136, 186, 241], "bigbuckbunny": [], "carphone_pristine": []}
+
+# Kinds of footage that are made, one of each at a time.
+KINDS = 7
 
 Frame = NDArray[np.uint8]
 Scores = NDArray[np.float64]  # one for each pair of neighbouring frames; a cut is where it is high
@@ -135,6 +144,32 @@ def fade(a: list[Frame], b: list[Frame], random: np.random.Generator) -> Footage
     return Footage("fades", frames, frozenset())
 
 
+def zoom(shot: list[Frame], random: np.random.Generator) -> Footage:
+    """Into the middle of the picture by 4 to 10 % a frame, and out again."""
+    stretch = piece(shot, 40, random)
+    rate, period = 1 + random.uniform(0.04, 0.10), int(random.integers(8, 14))
+    frames = []
+    for index, frame in enumerate(stretch):
+        closer = rate ** (period - abs(index % (2 * period) - period))
+        width, height = round(SIZE[0] / closer), round(SIZE[1] / closer)
+        left, top = (SIZE[0] - width) // 2, (SIZE[1] - height) // 2
+        part = frame[top : top + height, left : left + width]
+        frames.append(np.asarray(cv2.resize(part, SIZE, interpolation=cv2.INTER_LINEAR), np.uint8))
+    return Footage("zooms", frames, frozenset())
+
+
+def dissolve(a: list[Frame], b: list[Frame], length: int, random: np.random.Generator) -> Footage:
+    """From one shot to another in ``length`` frames."""
+    before, after = piece(a, length + 12, random), piece(b, length + 12, random)
+    shares = (np.arange(length) + 1) / (length + 1)
+    middle = [
+        blend(one, other, share)
+        for one, other, share in zip(before[-length:], after[:length], shares, strict=True)
+    ]
+    frames = before[:-length] + middle + after[length:]
+    return Footage(f"dissolves of {length} frames", frames, frozenset())
+
+
 def make_footage(count: int, seed: int) -> list[Footage]:
     """The clips as they are, and ``count`` pieces of each kind made from their shots."""
     random = np.random.default_rng(seed)
@@ -152,12 +187,20 @@ def make_footage(count: int, seed: int) -> list[Footage]:
         footage.append(pan(shot, random))
         footage.append(flash(shot, random))
         footage.append(fade(shot, other, random))
+        footage.append(zoom(shot, random))
+        footage.append(dissolve(shot, other, (8, 25)[index % 2], random))
     return footage
 
 
 def our_scores(frames: list[Frame]) -> Scores:
     """Largest distance of the three channels."""
     return neighbour_distances(frames).max(axis=1).astype(float)
+
+
+def flow_scores(frames: list[Frame]) -> Scores:
+    """How many times worse a pair fits after flow than the pairs around it; 0 where unknown."""
+    residuals = frame_changes(frames, fits=True)[:, len(CHANGES)]
+    return np.nan_to_num(cut_scores(residuals)).astype(float)
 
 
 def histogram_scores(frames: list[Frame]) -> Scores:
@@ -240,6 +283,56 @@ def sweep(footage: list[Footage], scores: list[Scores]) -> Iterator[tuple[float,
         yield float(threshold), by_kind(chosen, above(theirs, float(threshold)))["all"]
 
 
+def _print_f1(tallies: dict[str, dict[str, Tally]]) -> None:
+    print("\nall footage at the default thresholds: precision, recall, F1")
+    for name, by in tallies.items():
+        print(f"{name:24}{by['all'].precision:8.3f}{by['all'].recall:8.3f}{by['all'].f1:8.3f}")
+
+
+def _print_halves(footage: list[Footage], scores: list[Scores]) -> None:
+    """Cuts by flow: the threshold with the best F1 on one half, and what it does on the other."""
+    print("\ncuts by flow, tuned on one half of the pieces, reported on the other")
+    print(f"{'':12}{'threshold':>11}{'precision':>11}{'recall':>8}{'F1':>7}")
+    made = range(len(CUTS), len(footage))
+    halves = {
+        name: ([footage[i] for i in numbers], [scores[i] for i in numbers])
+        for name, numbers in (("tuned", _even(made)), ("held out", _odd(made)))
+    }
+    tuned, theirs = halves["tuned"]
+    thresholds = np.arange(1.0, 4.0, 0.05)
+    best = max(thresholds, key=lambda t: by_kind(tuned, above(theirs, float(t)))["all"].f1)
+    for threshold, label in ((float(best), "best"), (DEFAULT_FLOW_CUT_THRESHOLD, "default")):
+        for name, (pieces, values) in halves.items():
+            tally = by_kind(pieces, above(values, threshold))["all"]
+            print(
+                f"{name:12}{threshold:11.2f}{tally.precision:11.3f}{tally.recall:8.3f}"
+                f"{tally.f1:7.3f}  {label}"
+            )
+
+
+def _even(numbers: range) -> list[int]:
+    return [i for i in numbers if (i - len(CUTS)) // KINDS % 2 == 0]
+
+
+def _odd(numbers: range) -> list[int]:
+    return [i for i in numbers if (i - len(CUTS)) // KINDS % 2 == 1]
+
+
+def print_speed(repeats: int = 3) -> None:
+    """Frames a second of one core, at 640x360."""
+    cv2.setNumThreads(1)
+    frames = [
+        np.asarray(cv2.resize(frame, (640, 360)), np.uint8) for frame in read_clip("bikes")[30:90]
+    ]
+    for name, find in (("ours", our_scores), ("ours, flow", flow_scores)):
+        times = []
+        for _ in range(repeats):
+            start = process_time()
+            find(frames)
+            times.append(process_time() - start)
+        print(f"{name:12}{len(frames) / min(times):6.0f} frames a second of a core at 640x360")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--pieces", type=int, default=25, help="of each kind (default: 25)")
@@ -253,6 +346,7 @@ def main() -> None:
 
     measures = {
         "ours": (our_scores, DEFAULT_THRESHOLD),
+        "ours, flow": (flow_scores, DEFAULT_FLOW_CUT_THRESHOLD),
         "content": (content_scores, 27.0),
         "histogram": (histogram_scores, 0.2),
     }
@@ -263,10 +357,12 @@ def main() -> None:
         find = as_it_comes(detector)
         rows[f"{name}, defaults"] = [find(one.frames) for one in footage]
     tallies = {name: by_kind(footage, reported) for name, reported in rows.items()}
-    print(f"{'':22}" + "".join(f"{name:>24}" for name in tallies))
+    print(f"{'':24}" + "".join(f"{name:>24}" for name in tallies))
     for kind in tallies["ours"]:
         cells = [f"{t[kind].found} / {t[kind].false} / {t[kind].missed}" for t in tallies.values()]
-        print(f"{kind:22}" + "".join(f"{cell:>24}" for cell in cells))
+        print(f"{kind:24}" + "".join(f"{cell:>24}" for cell in cells))
+    _print_f1(tallies)
+    _print_halves(footage, scores["ours, flow"])
 
     print("\nthe threshold swept, without the jumps inside a shot")
     print(f"{'':12}{'threshold':>11}{'precision':>11}{'recall':>8}{'F1':>7}")
@@ -286,6 +382,8 @@ def main() -> None:
             f"{name:12}{threshold:11.4g}{tally.precision:11.3f}{tally.recall:8.3f}{tally.f1:7.3f}"
             "  highest with recall >= 0.95"
         )
+    print()
+    print_speed()
     print("\nours, over thresholds")
     for factor in (0.25, 0.5, 1, 2, 4, 8):
         threshold = factor * DEFAULT_THRESHOLD

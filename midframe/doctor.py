@@ -4,7 +4,6 @@ Each function looks at one thing and returns a `Finding`: ``ok`` is fine, ``abse
 speed or an optional feature, ``broken`` stops commands.
 """
 
-import os
 import platform
 import shutil
 import subprocess
@@ -14,6 +13,8 @@ from dataclasses import dataclass
 from importlib import metadata, util
 from pathlib import Path
 from typing import Literal
+
+from pipeline.processor import choose_threads
 
 NEEDED_ENCODERS = ("libx264",)  # videos are written by it
 OTHER_ENCODERS = ("libx265", "libsvtav1", "ffv1")
@@ -45,14 +46,27 @@ def python() -> Finding:
 
 
 def cores() -> Finding:
-    """Cores of the machine, and those that this process may use."""
-    from dask.system import cpu_count
+    """Cores of the machine, those that this process may use, and the threads that are chosen."""
+    found = choose_threads()
+    seen = f"{found.cores.allowed} of {found.cores.seen} may be used; {found.count} threads"
+    if found.count > found.cores.allowed:
+        advice = f"{found.source}: more threads than cores wait for one another; ask for fewer"
+        return Finding("cores", "absent", seen, advice)
+    limit = found.source or found.cores.reason
+    return Finding("cores", "ok", seen, f"the limit is {limit}" if limit else "")
 
-    allowed, all_cores = cpu_count(), os.cpu_count() or 1
-    seen = f"{allowed} of {all_cores} may be used"
-    if allowed == all_cores:
-        return Finding("cores", "ok", seen)
-    return Finding("cores", "ok", seen, "the limit is the batch system's or container's")
+
+def instructions() -> Finding:
+    """Instruction sets that kernels and networks are fast with."""
+    from pipeline.simd.llvm import FEATURES
+
+    known = ("sse4.2", "avx2", "fma", "avx512f", "avx512bf16", "amx-bf16", "neon", "sve")
+    found = [name for name in known if name in FEATURES]
+    seen = ", ".join(found) or "none that are known"
+    if "avx2" not in FEATURES and platform.machine().lower() in ("x86_64", "amd64"):
+        advice = "without AVX2 the optical flow takes two to three times as long"
+        return Finding("instructions", "absent", seen, advice)
+    return Finding("instructions", "ok", seen)
 
 
 def gpu() -> Finding:
@@ -200,6 +214,7 @@ def _folder(subject: str, folder: Path, variable: str) -> Finding:
 CHECKS: tuple[Callable[[], Finding], ...] = (
     python,
     cores,
+    instructions,
     gpu,
     cupy,
     encoders,

@@ -111,7 +111,8 @@ def _model_arguments(parser: argparse.ArgumentParser, others: bool = False) -> N
     source.add_argument(
         "--model",
         metavar="WEIGHTS",
-        help="a weights file, or 'linear' for the mean of the two frames",
+        help="a weights file; or, without weights, 'flow' for warping along the motion, "
+        "'flow-fast' for the same at twice the speed, 'linear' for the mean of the two frames",
     )
     parser.add_argument(
         "--device",
@@ -259,7 +260,7 @@ def _report(arguments: argparse.Namespace) -> None:
 
 def _interpolate_arguments(parser: argparse.ArgumentParser) -> None:
     parser.usage = (
-        f"{parser.prog} [-h] --model WEIGHTS [--times 2|4|8] [--device D] "
+        f"{parser.prog} [-h] --model WEIGHTS [--times N] [--device D] "
         "[--settings S]\n       (IN OUT | FIRST THIRD OUT)"
     )
     parser.add_argument(
@@ -273,9 +274,11 @@ def _interpolate_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--times",
         type=int,
-        choices=(2, 4, 8),
         default=2,
-        help="frames to make of one, of a video (default: 2)",
+        metavar="N",
+        help="frames to make of one, of a video: any whole number from 2 (default: 2); "
+        "weights make the middle only, so for other than 2, 4 and 8 they give the nearest of the "
+        "halved positions",
     )
     threads_argument(parser)
     settings_argument(parser, "settings of the video")

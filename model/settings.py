@@ -12,6 +12,11 @@ from pipeline.settings import Settings
 
 STATE_MINUTES = 10.0  # between two states of a training; no setting, as it changes no result
 
+LINEAR = "linear"
+FLOW_METHODS = ("flow", "flow-fast")
+WITHOUT_WEIGHTS = (LINEAR, *FLOW_METHODS)
+"""Models that are named instead of trained, wherever a model is asked for."""
+
 LossName = Literal["l1", "l2", "ssim", "vgg", "combined"]
 
 
@@ -138,7 +143,17 @@ class StageSettings(TrainingSettings):
         )
 
 
-ProtocolName = Literal["as_published", "niklaus", "standard"]
+ProtocolName = Literal[
+    "as_published",
+    "niklaus",
+    "standard",
+    "matlab_grey",
+    "softsplat",
+    "rife",
+    "ema_vfi",
+    "cain",
+    "flavr",
+]
 
 
 class EvaluationSettings(Settings):

@@ -99,6 +99,12 @@ def _inspect(arguments: argparse.Namespace) -> None:
     inspect(arguments.directory, arguments.out)
 
 
+def _browse(arguments: argparse.Namespace) -> None:
+    from pipeline.browse.server import browse
+
+    browse(arguments.directories, arguments.port, not arguments.no_open)
+
+
 def _export(arguments: argparse.Namespace) -> None:
     from pipeline.store.export import export
 
@@ -187,6 +193,27 @@ def add_commands(commands: Commands) -> None:
     inspect.add_argument("directory", type=Path, metavar="DIR", help="patch directory")
     output_argument(inspect, "where summary.json, contact_sheet.png and index.html go")
     inspect.set_defaults(command=_inspect)
+
+    browse = commands.add_parser(
+        "browse", help="a local page to look at patches and candidates, and to compare models"
+    )
+    browse.add_argument(
+        "directories",
+        type=Path,
+        nargs="+",
+        metavar="DIR",
+        help="patch or evaluation directory; also the dataset and motion directories of the "
+        "patches, where they do not lie beside them",
+    )
+    browse.add_argument(
+        "--port",
+        type=int,
+        default=8750,
+        metavar="P",
+        help="of this machine only; 0: any free one (default: 8750)",
+    )
+    browse.add_argument("--no-open", action="store_true", help="do not open a browser")
+    browse.set_defaults(command=_browse)
 
     export = commands.add_parser(
         "export", help="write patches in the layout of Vimeo-90K or as WebDataset shards"

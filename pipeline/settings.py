@@ -16,6 +16,9 @@ from pydantic_core import PydanticCustomError
 
 from pipeline.errors import MidframeError
 
+# Tuned on made footage by benchmarks/bench_jump_cuts.py.
+DEFAULT_FLOW_CUT_THRESHOLD = 2.2
+
 SettingsType = TypeVar("SettingsType", bound="Settings")
 
 
@@ -171,7 +174,13 @@ class MotionSettings(Settings):
 
 
 class CutSettings(Settings):
-    """Histogram distance between neighbouring frames."""
+    """What is measured between neighbouring frames, and which measure names the jump cuts."""
+
+    method: Literal["histogram", "flow"] = "histogram"
+    """How jump cuts are found: by the distance of colour histograms, as in the paper; or by how
+    well one frame can be made from the other after flow, against what the pairs around it allow,
+    which also finds jumps inside a shot and is not misled by pans, fades and flashes. Histograms,
+    changes and black bars are measured in either case, fits after flow only for `flow`."""
 
     bins: int = Field(8, ge=2, le=256)
     """Bins of each channel's histogram."""
@@ -212,7 +221,23 @@ class PatchSettings(Settings):
     """Motion in pixels at which a window is always accepted; below, with probability
     motion / scale."""
     cut_threshold: float = Field(8e-3, gt=0)
-    """Histogram distance above which two neighbouring frames count as a jump cut."""
+    """Histogram distance above which two neighbouring frames count as a jump cut, if cuts were
+    measured with the method `histogram`."""
+    flow_cut_threshold: float = Field(DEFAULT_FLOW_CUT_THRESHOLD, gt=0)
+    """How many times worse than the pairs around it a pair of frames must fit after flow to count
+    as a jump cut, if cuts were measured with the method `flow`."""
+    repeat_threshold: float | None = Field(0.2, gt=0, le=1)
+    """A triplet is refused as holding a repeated frame if one of its pairs of frames changes less
+    than this fraction of what the other does (0: copies, 1: even motion); null: never."""
+    max_brightness_change: float | None = Field(None, ge=0)
+    """Largest change of the mean luma (levels, 0..255) between neighbouring frames of a triplet, as
+    fades and flashes have it; null: any."""
+    max_black_share: float | None = Field(None, ge=0, lt=1)
+    """Largest fraction of a window's area (0..1) that black bars may cover; null: any."""
+    max_misfit: float | None = Field(None, gt=0)
+    """Largest mean error (levels, 0..255) of a triplet's middle frame made from the outer two after
+    flow, which is high in dissolves and where motion cannot be followed; needs cuts that were
+    measured with the method `flow`; null: any."""
     on_bad_frame: OnBadFrame = "error"
     """What to do with a sequence of frames smaller than a patch: stop, or skip and list it."""
     seed: int = Field(0, ge=0)

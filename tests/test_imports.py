@@ -21,6 +21,8 @@ PURE = (
     "pipeline/selection/sampling.py",
     "pipeline/selection/window_motion.py",
     "model/sepconv",
+    "model/video/flow_prediction.py",
+    "model/video/warping.py",
     "model/network/architecture.py",
     "model/network/losses.py",
     "model/network/tiling.py",

@@ -13,6 +13,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import Field, StringConstraints, model_validator
 
 from model.settings import (
+    WITHOUT_WEIGHTS,
     EvaluationSettings,
     FigureSettings,
     NetworkSettings,
@@ -33,11 +34,15 @@ from pipeline.settings import (
 # Names become names of files.
 Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
 
-LINEAR = "linear"
+MEANING = {
+    "linear": "this name stands for linear interpolation",
+    "flow": "this name stands for interpolation by optical flow",
+    "flow-fast": "this name stands for interpolation by optical flow",
+}
 
 
 class ModelSource(Settings):
-    """A trained network: the weights of a stage, or a file."""
+    """A trained network, the weights of a stage or a file; or the predictions of a program."""
 
     stage: str | None = None
     """Training stage that it comes from."""
@@ -45,11 +50,24 @@ class ModelSource(Settings):
     """Epoch of that stage; null: the last."""
     weights: str | None = None
     """A weights file instead, such as `midframe import-weights` writes."""
+    predictions: str | None = None
+    """A folder or video of predictions that another program made (docs/protocols.md)."""
+    command: str | None = None
+    """Another program to call for each triplet: `prog {first} {third} {out}`."""
+
+    @property
+    def is_program(self) -> bool:
+        """Whether another program makes the predictions, so that there are no weights."""
+        return self.predictions is not None or self.command is not None
 
     @model_validator(mode="after")
     def _one_source(self) -> Self:
-        if (self.stage is None) == (self.weights is None):
-            raise ValueError("a model needs either a stage or a weights file")
+        sources = (self.stage, self.weights, self.predictions, self.command)
+        if sum(source is not None for source in sources) != 1:
+            raise ValueError(
+                "a model needs one of stage, weights (a file), predictions (of another program) "
+                "and command"
+            )
         return self
 
 
@@ -72,7 +90,7 @@ class ExperimentTableRow(TableRow):
     """One row of a table."""
 
     model: str
-    """Name of the model, or `linear`."""
+    """Name of the model, or `linear`, `flow` or `flow-fast`, which need no weights."""
 
 
 class ExperimentTable(TableSettings):
@@ -92,7 +110,7 @@ class ExperimentFigure(FigureSettings):
     evaluation: str | None = None
     """Evaluation set whose kept pictures are shown beside the predictions of `models`."""
     models: list[str] = []
-    """Models to show, or `linear`."""
+    """Models to show; `linear`, `flow` and `flow-fast` too, which need no weights."""
     resolutions: list[str] = []
     """Evaluation sets with the same triplets at several resolutions, shown for one model."""
 
@@ -105,9 +123,10 @@ class Video(VideoSettings):
     file: str
     """The file inside the dataset's directory."""
     model: str
-    """Name of the model, or `linear`."""
-    times: Literal[2, 4, 8] = 2
-    """Frames to make from one."""
+    """Name of the model, or `linear`, `flow` or `flow-fast`, which need no weights."""
+    times: int = Field(2, ge=2)
+    """Frames to make from one; for other numbers than 2, 4 and 8, a trained network gives the
+    nearest of the positions that halving makes."""
 
 
 class Experiment(Settings):
@@ -145,7 +164,7 @@ class Experiment(Settings):
 
     @model_validator(mode="after")
     def _names_are_known(self) -> Self:
-        models = {*self.models, LINEAR}
+        models = {*self.models, *WITHOUT_WEIGHTS}
         for name, patches in self.patches.items():
             _check(patches.datasets, self.datasets, f"patches.{name}.datasets")
         for name, stage in self.stages.items():
@@ -160,8 +179,8 @@ class Experiment(Settings):
                 self._check_epoch(stage.start.stage, stage.start.epoch, f"{place}.epoch")
             self._check_descent(name)
         for name, model in self.models.items():
-            if LINEAR in self.models:
-                raise ValueError(f"models.{LINEAR}: this name stands for linear interpolation")
+            if name in WITHOUT_WEIGHTS:
+                raise ValueError(f"models.{name}: {MEANING[name]}")
             if model.stage is not None:
                 _check([model.stage], self.stages, f"models.{name}.stage")
                 if model.epoch is not None:
@@ -184,6 +203,8 @@ class Experiment(Settings):
         for name, video in self.videos.items():
             _check([video.dataset], self.datasets, f"videos.{name}.dataset")
             _check([video.model], models, f"videos.{name}.model")
+            if video.model in self.models and self.models[video.model].is_program:
+                raise ValueError(f"videos.{name}.model: '{video.model}' is no network")
         return self
 
     def _check_split(self, stage: str) -> None:

@@ -27,8 +27,8 @@ from model.evaluation.triplets import (
     read_triplets,
 )
 from model.pixels import quantise
-from model.settings import EvaluationSettings
-from model.video.interpolation import LINEAR, load_predictor
+from model.settings import WITHOUT_WEIGHTS, EvaluationSettings
+from model.video.interpolation import load_predictor
 from pipeline.errors import MidframeError
 from pipeline.frames.sequences import Frame
 from pipeline.progress import notice, progress
@@ -71,7 +71,7 @@ def evaluate(
     Parameters
     ----------
     frames : a dataset directory, or any folder of videos and folders of images.
-    model : path of a weights file, or ``"linear"``.
+    model : path of a weights file, or ``"linear"``, ``"flow"``, ``"flow-fast"``.
     settings : which triplets, and how their frames are prepared.
     out : directory for ``scores.csv``, ``manifest.json`` and, where asked for, ``predictions/``.
     label : name of the model in tables; default: the name of its file.
@@ -93,9 +93,9 @@ def evaluate(
     inputs: dict[str, Path] = {}
     source: Predictions
     if model is not None:
-        label = label or (model if model == LINEAR else Path(model).stem)
+        label = label or (model if model in WITHOUT_WEIGHTS else Path(model).stem)
         source = OfModel(load_predictor(model, device))
-        if model != LINEAR:
+        if model not in WITHOUT_WEIGHTS:
             inputs["weights"] = Path(model)
     elif predictions is not None:
         label = label or predictions.stem

@@ -2,5 +2,6 @@
 
 Start reading at `model.video.smoothing.interpolate_video`.
 
-May import: `model`, `model.network`, `pipeline`, `pipeline.frames`, `pipeline.selection`.
+May import: `model`, `model.network`, `pipeline`, `pipeline.flow`, `pipeline.frames`,
+`pipeline.selection`, `pipeline.simd`.
 """

@@ -1,7 +1,7 @@
-"""The frame in the middle of two frames, by a network or by linear interpolation.
+"""The frame between two frames: by a network, by optical flow, or their mean.
 
-Both are a `Predictor`: a function of two frames. What evaluates or writes videos knows no more of
-a model than that.
+All are a `Predictor`: a function of two frames, and of the time between them where they know any
+but the middle. What evaluates or writes videos knows no more of a model than that.
 """
 
 from __future__ import annotations
@@ -9,14 +9,16 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
 from model.pixels import quantise
+from model.settings import FLOW_METHODS, LINEAR, WITHOUT_WEIGHTS
 from pipeline.errors import MidframeError
 from pipeline.frames.decoding import IMAGE_MODES
 from pipeline.frames.sequences import Frame
@@ -25,9 +27,18 @@ if TYPE_CHECKING:
     from model.network.architecture import SepConv
 
 FloatFrame = NDArray[np.float32]
-Predictor = Callable[[Frame, Frame], FloatFrame]
 
-LINEAR = "linear"
+
+class Predictor(Protocol):
+    """Predicts the frame at ``time`` (0 < time < 1) between two uint8 RGB frames [H, W, 3].
+
+    Returns float32 [H, W, 3] in 0..1, not rounded to 8 bits. A network makes the middle only; see
+    `at_halved_time` for what it gives at other times.
+    """
+
+    def __call__(self, first: Frame, third: Frame, time: float = 0.5, /) -> FloatFrame: ...
+
+
 WRITTEN_IMAGES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp"})
 
 # Larger frames are cut into tiles of at most so many pixels. A network of full width takes 1.5 to
@@ -35,8 +46,14 @@ WRITTEN_IMAGES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".
 TILE_PIXELS = 2048 * 1280
 
 
-def linear(first: Frame, third: Frame) -> FloatFrame:
-    """Mean of two uint8 frames ``[H, W, 3]``, as float32 in 0..1; not rounded to 8 bits."""
+def linear(first: Frame, third: Frame, time: float = 0.5) -> FloatFrame:
+    """Mean of two uint8 frames ``[H, W, 3]``, as float32 in 0..1; not rounded to 8 bits.
+
+    At another ``time`` than the middle, weighted by it.
+    """
+    if time != 0.5:
+        weights = np.float32((1 - time) / 255), np.float32(time / 255)
+        return first * weights[0] + third * weights[1]
     total = first.astype(np.float32) + third.astype(np.float32)
     return total / np.float32(510)
 
@@ -119,7 +136,7 @@ def check_pair(first: Frame, third: Frame) -> None:
 
 
 def load_predictor(model: str, device: str = "auto", tile_pixels: int = TILE_PIXELS) -> Predictor:
-    """Make a predictor of ``"linear"`` or of the path of a weights file.
+    """Make a predictor of ``"linear"``, ``"flow"``, ``"flow-fast"`` or the path of a weights file.
 
     ``device`` is ``"auto"`` (CUDA if there is one), ``"cpu"`` or ``"cuda"``.
 
@@ -130,9 +147,14 @@ def load_predictor(model: str, device: str = "auto", tile_pixels: int = TILE_PIX
     """
     if model == LINEAR:
         return linear
+    if model in FLOW_METHODS:
+        from model.video.flow_prediction import predict_by_flow
+
+        return partial(predict_by_flow, method=model)
     if not Path(model).is_file():
         raise MidframeError(
-            f"{model}: no such weights file; give a .safetensors file, or '{LINEAR}'"
+            f"{model}: no such weights file; give a .safetensors file, or "
+            + ", ".join(f"'{name}'" for name in WITHOUT_WEIGHTS)
         )
     import torch
 
@@ -146,10 +168,33 @@ def load_predictor(model: str, device: str = "auto", tile_pixels: int = TILE_PIX
     network = load_network(Path(model), device=device)
     place(network, device)
 
-    def predictor(first: Frame, third: Frame) -> FloatFrame:
-        return predict(network, first, third, tile_pixels)
+    def predictor(first: Frame, third: Frame, time: float = 0.5, /) -> FloatFrame:
+        return at_halved_time(
+            partial(predict, network, tile_pixels=tile_pixels), first, third, time
+        )
 
     return predictor
+
+
+def at_halved_time(
+    middle: Callable[[Frame, Frame], FloatFrame], first: Frame, third: Frame, time: float
+) -> FloatFrame:
+    """The frame nearest to ``time`` of those that halving makes: at 1/8, 2/8, ... 7/8.
+
+    ``middle`` predicts the frame in the middle of two; what it made is rounded to 8 bits before it
+    is asked again.
+    """
+    eighth = min(max(round(time * 8), 1), 7)
+    low, high = 0, 8
+    while True:
+        half = (low + high) // 2
+        prediction = middle(first, third)
+        if half == eighth:
+            return prediction
+        if eighth < half:
+            high, third = half, quantise(prediction, "round")
+        else:
+            low, first = half, quantise(prediction, "round")
 
 
 def interpolate_images(first: Path, third: Path, target: Path, predictor: Predictor) -> None:
@@ -168,7 +213,7 @@ def interpolate_images(first: Path, third: Path, target: Path, predictor: Predic
         raise MidframeError(f"{target}: is an input; choose another name for the output")
     frames = [read_image(path) for path in (first, third)]
     check_pair(*frames)
-    middle = Image.fromarray(quantise(predictor(*frames), "round"))
+    middle = Image.fromarray(quantise(predictor(frames[0], frames[1]), "round"))
     with complete_or_nothing(target) as partial:
         middle.save(partial)
 

@@ -1,4 +1,4 @@
-"""A video at two, four or eight times its frame rate.
+"""A video at a whole multiple of its frame rate.
 
 Frames are decoded, interpolated and encoded one after another, so memory does not grow with the
 length of the video.
@@ -20,7 +20,7 @@ from pipeline.frames.sequences import Frame
 from pipeline.progress import notice, progress
 from pipeline.selection.jump_cuts import histogram_distance
 
-TIMES = (2, 4, 8)
+HALVED = (2, 4, 8)
 
 
 def interpolate_video(
@@ -32,17 +32,18 @@ def interpolate_video(
 ) -> None:
     """Write ``source`` at ``times`` its frame rate to ``target``.
 
-    Between two frames ``times - 1`` new ones are put at even distances in time, by halving
-    intervals; of ``n`` frames ``times * (n - 1) + 1`` are made. The source's own frames keep their
-    times and pass to the encoder as they were decoded. Across a jump cut the nearer frame is
-    repeated, and so are equal frames. Sound is copied without being decoded.
+    Between two frames ``times - 1`` new ones are put at even distances in time, for 2, 4 and 8 by
+    halving intervals, otherwise by asking the predictor for those times; of ``n`` frames
+    ``times * (n - 1) + 1`` are made, and the last one stays for its full time. The source's own
+    frames keep their times and pass to the encoder as they were decoded. Across a jump cut the
+    nearer frame is repeated, and so are equal frames. Sound is copied without being decoded.
 
     Parameters
     ----------
     source : a video file.
     target : .mp4, .m4v, .mov or .mkv; what has that name is replaced when the new file is whole.
     predictor : see `model.video.interpolation.load_predictor`.
-    times : 2, 4 or 8.
+    times : 2 or more; a network makes other than 2, 4 and 8 times at the nearest halved positions.
 
     Raises
     ------
@@ -50,8 +51,8 @@ def interpolate_video(
         if the source is no video of at least two frames, or the target cannot be written.
     """
     settings = settings or VideoSettings()
-    if times not in TIMES:
-        raise MidframeError(f"times: must be one of {', '.join(map(str, TIMES))}, not {times}")
+    if times < 2:
+        raise MidframeError(f"times: must be 2 or more, not {times}")
     check_paths(source, target)
     with complete_or_nothing(target) as partial, VideoSource(source) as video:
         properties = video.properties
@@ -95,7 +96,8 @@ def _interpolate(
         previous = (frame, rgb, pts)
         count += 1
     if previous is not None:
-        output.write_decoded(previous[0], previous[2] * times, gap)
+        # The file ends when the source does: its last frame stays as long as it did there.
+        output.write_decoded(previous[0], previous[2] * times, gap * times)
     return count
 
 
@@ -106,6 +108,10 @@ def _is_cut(a: Frame, b: Frame, threshold: float | None) -> bool:
 def _between(predictor: Predictor, first: Frame, third: Frame, times: int) -> Iterator[Frame]:
     """Yield ``times - 1`` frames between two, in order of time."""
     if times == 1:
+        return
+    if times not in HALVED:
+        for k in range(1, times):
+            yield quantise(predictor(first, third, k / times), "round")
         return
     middle = quantise(predictor(first, third), "round")
     yield from _between(predictor, first, middle, times // 2)

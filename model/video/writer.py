@@ -49,6 +49,7 @@ class VideoTarget:
     ) -> None:
         self._shown, self._properties = shown, properties
         self._time_base = properties.time_base / times
+        self._durations: dict[int, int] = {}
         try:
             self._container = av.open(
                 path, mode="w", format=CONTAINERS[path.suffix.lower()], options={}
@@ -111,7 +112,7 @@ class VideoTarget:
                 self._container.close()
             return
         try:
-            self._container.mux(self._stream.encode(None))
+            self._encode(None)
             self._container.close()
         except (av.error.FFmpegError, OSError) as problem:
             raise self._error(problem) from None
@@ -143,9 +144,17 @@ class VideoTarget:
             frame.pict_type = 0
             frame.time_base = self._time_base
             frame.pts, frame.duration = pts, duration
-            self._container.mux(self._stream.encode(frame))
+            self._durations[pts] = duration
+            self._encode(frame)
         except (av.error.FFmpegError, OSError) as error:
             raise self._error(error) from None
+
+    def _encode(self, frame: av.VideoFrame | None) -> None:
+        for packet in self._stream.encode(frame):
+            # The encoder forgets how long a frame stays, which decides where the file ends.
+            if packet.pts is not None and packet.time_base == self._time_base:
+                packet.duration = self._durations.pop(packet.pts, packet.duration)
+            self._container.mux(packet)
 
     def copy(self, packet: "Packet[Any]") -> None:
         """Copy a packet of sound that `VideoSource` has read."""

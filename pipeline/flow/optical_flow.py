@@ -76,7 +76,7 @@ def compute_flow(first: Frame, third: Frame, method: str = "simpleflow", **param
     if unknown:
         raise ValueError(f"{method} has no parameter {unknown[0]!r}, it has: {', '.join(allowed)}")
     check_frames(first, third)
-    with _one_opencv_thread():
+    with one_opencv_thread():
         return compute(first, third, **parameters)
 
 
@@ -160,7 +160,8 @@ _threads_before = 0
 
 
 @contextmanager
-def _one_opencv_thread() -> Iterator[None]:
+def one_opencv_thread() -> Iterator[None]:
+    """Keep OpenCV at one thread meanwhile, also when several callers overlap."""
     global _calls_under_way, _threads_before
     with _threads_lock:
         if _calls_under_way == 0:

@@ -148,6 +148,7 @@ def _page(store: PatchStore, summary: dict[str, Any], sheet: Image.Image) -> str
     environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined)
     return environment.from_string(template).render(
         name=store.path.name,
+        path=store.path,
         summary=summary,
         reasons=[reason.value for reason in Reason],
         histogram=_motion_histogram(store),

@@ -19,6 +19,7 @@ import pyarrow.parquet as pq
 
 from pipeline.cluster import Cluster
 from pipeline.progress import progress
+from pipeline.selection.frame_changes import TripletChanges
 from pipeline.selection.judging import Reason, lot_limit
 from pipeline.selection.sampling import Candidate, sample_triplet
 from pipeline.selection.window_motion import WindowMotion
@@ -38,6 +39,11 @@ SCHEMA = pa.schema(
         "left": pa.int64(),
         "motion": pa.float64(),
         "cut_distance": pa.float64(),
+        "flow_cut": pa.float64(),
+        "repeat": pa.float64(),
+        "brightness_change": pa.float64(),
+        "misfit": pa.float64(),
+        "black_share": pa.float64(),
         "draw": pa.float64(),
         "lot": pa.float64(),
         "reason": pa.string(),
@@ -56,7 +62,7 @@ class Partition:
     motion : the motion directory.
     sequence, frame_size : name; height and width of the frames in pixels.
     rows : of the motion store, one for each triplet.
-    first_frames, cut_distances : of the triplets.
+    first_frames, changes : of the triplets.
     """
 
     motion: Path
@@ -64,7 +70,7 @@ class Partition:
     frame_size: tuple[int, int]
     rows: tuple[int, ...]
     first_frames: tuple[int, ...]
-    cut_distances: tuple[float, ...]
+    changes: tuple[TripletChanges, ...]
 
 
 @dataclass(frozen=True)
@@ -121,15 +127,15 @@ def _judge_partition(task: tuple[Partition, Path, PatchSettings]) -> None:
     partition, file, settings = task
     motion = MotionStore(partition.motion)
     candidates: list[Candidate] = []
-    for row, first_frame, cut_distance in zip(
-        partition.rows, partition.first_frames, partition.cut_distances, strict=True
+    for row, first_frame, changes in zip(
+        partition.rows, partition.first_frames, partition.changes, strict=True
     ):
         windows = WindowMotion(motion.flow(partition.sequence, row))
         candidates += sample_triplet(
             (partition.sequence, first_frame),
             partition.frame_size,
             partial(windows.score, size=settings.patch_size, statistic=settings.statistic),
-            cut_distance,
+            changes,
             settings,
         )
     rows = pa.Table.from_pylist([asdict(candidate) for candidate in candidates], SCHEMA)

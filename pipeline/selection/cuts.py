@@ -1,5 +1,6 @@
-"""The cuts stage: histogram distances of all neighbouring frames of a dataset."""
+"""The cuts stage: what changes between neighbouring frames of a dataset, and where cuts lie."""
 
+from collections.abc import Iterable, Iterator
 from functools import partial
 from pathlib import Path
 
@@ -8,26 +9,48 @@ import pandas as pd
 
 from pipeline.cluster import connect
 from pipeline.errors import MidframeError
-from pipeline.frames.sequences import FrameSequence, open_frames
+from pipeline.frames.sequences import Frame, FrameSequence, open_frames
 from pipeline.progress import progress
 from pipeline.provenance import publish, read_manifest, write_manifest
-from pipeline.selection.jump_cuts import neighbour_distances
-from pipeline.settings import CutSettings
+from pipeline.selection.flow_cuts import cut_scores
+from pipeline.selection.frame_changes import (
+    CHANGES,
+    FITS,
+    Bars,
+    ChangeMeter,
+    TripletChanges,
+    repeat_ratio,
+)
+from pipeline.selection.jump_cuts import cuts_among, neighbour_distances
+from pipeline.settings import CutSettings, PatchSettings
 
 KIND = "cuts"
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 DISTANCES = "distances.parquet"
+HISTOGRAMS = ("red", "green", "blue")
+COLUMNS = (*HISTOGRAMS, *CHANGES, *FITS)
 
 
-def _sequence_distances(sequence: FrameSequence, bins: int) -> pd.DataFrame:
+def _sequence_changes(sequence: FrameSequence, settings: CutSettings) -> pd.DataFrame:
     # Unknown (NaN) beside a bad frame, where there is no triplet.
-    distances = np.full((sequence.frame_count - 1, 3), np.nan, np.float32)
+    measures = np.full((sequence.frame_count - 1, len(COLUMNS)), np.nan, np.float32)
     for first, last in sequence.good_runs():
-        distances[first : last - 1] = neighbour_distances(sequence.read(first, last), bins)
-    table = pd.DataFrame(distances, columns=["red", "green", "blue"])
+        meter = ChangeMeter(fits=settings.method == "flow")
+        frames = _shown(sequence.read(first, last), meter)
+        rows = measures[first : last - 1]
+        rows[:, : len(HISTOGRAMS)] = neighbour_distances(frames, settings.bins)
+        rows[:, len(HISTOGRAMS) :] = np.reshape(meter.rows, (len(rows), -1))
+    table = pd.DataFrame(measures, columns=list(COLUMNS))
     table.insert(0, "sequence", sequence.name)
     table.insert(1, "frame", np.arange(len(table)))
     return table
+
+
+def _shown(frames: Iterable[Frame], meter: ChangeMeter) -> Iterator[Frame]:
+    """Pass frames on, so that they are decoded once for both kinds of measures."""
+    for frame in frames:
+        meter.add(frame)
+        yield frame
 
 
 def measure(
@@ -37,18 +60,18 @@ def measure(
     workers: int | None = None,
     scheduler: str | None = None,
 ) -> None:
-    """Publish the distance of every neighbouring pair of frames of a dataset.
+    """Publish what changes between all neighbouring pairs of frames of a dataset.
 
-    ``distances.parquet`` has a row for frames ``frame`` and ``frame + 1`` of ``sequence``, and the
-    mean squared difference of their ``red``, ``green`` and ``blue`` histograms; NaN if one of the
-    frames is bad.
+    ``distances.parquet`` has a row for frames ``frame`` and ``frame + 1`` of ``sequence``: the mean
+    squared difference of their ``red``, ``green`` and ``blue`` histograms, and the columns of
+    `pipeline.selection.frame_changes.frame_changes`; NaN if one of the frames is bad.
     """
     sequences = open_frames(frames)
     with publish(out) as folder, connect(workers, scheduler) as cluster:
         tables = [
             table
             for _, table in progress(
-                cluster.map(partial(_sequence_distances, bins=settings.bins), sequences),
+                cluster.map(partial(_sequence_changes, settings=settings), sequences),
                 len(sequences),
                 "histograms",
                 "sequences",
@@ -67,9 +90,10 @@ class CutDistances:
     def __init__(self, path: Path) -> None:
         self.path = path
         self.manifest = read_manifest(path, KIND, FORMAT_VERSION)
+        self.method: str = self.manifest["settings"]["method"]
         table = pd.read_parquet(path / DISTANCES)
         self._by_sequence = {
-            str(name): rows[["red", "green", "blue"]].to_numpy(np.float32)
+            str(name): rows[list(COLUMNS)].to_numpy(np.float32)
             for name, rows in table.groupby("sequence")
         }
 
@@ -77,14 +101,7 @@ class CutDistances:
         """Names of the sequences, sorted."""
         return sorted(self._by_sequence)
 
-    def of(self, sequence: str) -> np.ndarray:
-        """Distances of a sequence's neighbouring frames, float32 ``[frames - 1, 3]``.
-
-        Raises
-        ------
-        MidframeError
-            if the directory does not hold the sequence.
-        """
+    def _measures(self, sequence: str) -> np.ndarray:
         if sequence not in self._by_sequence:
             raise MidframeError(
                 f"{self.path}: holds no distances of sequence '{sequence}'; was it made from other "
@@ -92,6 +109,46 @@ class CutDistances:
             )
         return self._by_sequence[sequence]
 
-    def of_triplet(self, sequence: str, first_frame: int) -> float:
-        """Largest distance over the channels and the two neighbouring pairs of a triplet."""
-        return float(self.of(sequence)[first_frame : first_frame + 2].max())
+    def of(self, sequence: str) -> np.ndarray:
+        """Histogram distances of a sequence's neighbouring frames, float32 ``[frames - 1, 3]``.
+
+        Raises
+        ------
+        MidframeError
+            if the directory does not hold the sequence.
+        """
+        return self._measures(sequence)[:, : len(HISTOGRAMS)]
+
+    def flow_scores(self, sequence: str) -> np.ndarray:
+        """Scores by `cut_scores`, float32 ``[frames - 1]``; NaN if residuals were not measured."""
+        return cut_scores(self._measures(sequence)[:, COLUMNS.index("residual")])
+
+    def cuts(self, sequence: str, settings: PatchSettings) -> list[int]:
+        """Indices ``i``, sorted, such that a cut lies between ``i`` and ``i + 1``.
+
+        By the method with which cuts were measured, and the threshold of that method.
+        """
+        if self.method == "flow":
+            above = self.flow_scores(sequence) > settings.flow_cut_threshold
+            return [int(index) for index in np.flatnonzero(above)]
+        return cuts_among(self.of(sequence), settings.cut_threshold)
+
+    def of_triplets(self, sequence: str, first_frames: Iterable[int]) -> list[TripletChanges]:
+        """What changes inside triplets of a sequence that start at ``first_frames``."""
+        measures, scores = self._measures(sequence), self.flow_scores(sequence)
+        column = {name: measures[:, index] for index, name in enumerate(COLUMNS)}
+        bars = [column[name] for name in ("bar_top", "bar_bottom", "bar_left", "bar_right")]
+        found = []
+        for first in first_frames:
+            pairs = slice(first, first + 2)
+            found.append(
+                TripletChanges(
+                    float(measures[pairs, : len(HISTOGRAMS)].max()),
+                    float(np.fmax.reduce(scores[pairs])),
+                    repeat_ratio(column["change"][pairs]),
+                    float(np.abs(column["brightness"][pairs]).max()),
+                    float(column["misfit"][first]),
+                    Bars(*(int(side[pairs].min()) for side in bars)),
+                )
+            )
+        return found

@@ -18,6 +18,10 @@ class Reason(StrEnum):
 
     TAKEN = "taken"
     JUMP_CUT = "jump cut"
+    REPEATED_FRAME = "repeated frame"
+    BRIGHTNESS = "brightness changes"
+    MISFIT = "middle does not fit"
+    BLACK_BARS = "black bars"
     LITTLE_MOTION = "little motion"
     UNKNOWN_MOTION = "unknown motion"
     ENOUGH_TAKEN = "enough taken"
@@ -40,7 +44,9 @@ class Windows:
     triplet : number of the triplet, int64 ``[n]``, ascending from 0.
     top, left : corners in pixels, int64 ``[n]``.
     motion : in pixels, NaN where it is unknown, float64 ``[n]``.
-    cut_distance : of the triplet, float64 ``[n]``.
+    cut_distance, flow_cut, repeat, brightness_change, misfit : of the triplet, float64 ``[n]``; see
+        `pipeline.selection.frame_changes.TripletChanges`.
+    black_share : part of the window (0..1) that black bars cover, float64 ``[n]``.
     draw : uniform random number (0..1) that motion / scale is compared with, float64 ``[n]``.
     """
 
@@ -49,13 +55,19 @@ class Windows:
     left: NDArray[np.int64]
     motion: NDArray[np.float64]
     cut_distance: NDArray[np.float64]
+    flow_cut: NDArray[np.float64]
+    repeat: NDArray[np.float64]
+    brightness_change: NDArray[np.float64]
+    misfit: NDArray[np.float64]
+    black_share: NDArray[np.float64]
     draw: NDArray[np.float64]
 
 
 def judge(windows: Windows, settings: PatchSettings) -> NDArray[np.uint8]:
     """The outcome of every window within its triplet, as codes (see `REASONS`), uint8 ``[n]``.
 
-    A window is refused if the triplet spans a jump cut, or by chance: it is accepted with
+    A window is refused if the triplet spans a jump cut, holds a repeated frame, or is beyond one of
+    the limits that are set (brightness, fit, black bars); or by chance: it is accepted with
     probability min(1, motion / scale), unless it overlaps too much with one accepted before, until
     enough are taken. What a sequence or the user refuses on top of that is not judged here.
     """
@@ -63,7 +75,23 @@ def judge(windows: Windows, settings: PatchSettings) -> NDArray[np.uint8]:
     if settings.window == "random":
         codes[windows.draw >= windows.motion / settings.motion_scale] = CODES[Reason.LITTLE_MOTION]
         codes[np.isnan(windows.motion)] = CODES[Reason.UNKNOWN_MOTION]
-    codes[windows.cut_distance > settings.cut_threshold] = CODES[Reason.JUMP_CUT]
+    # What comes last decides. An unknown number (NaN) is beyond no limit.
+    for reason, value, limit in (
+        (Reason.BLACK_BARS, windows.black_share, settings.max_black_share),
+        (Reason.MISFIT, windows.misfit, settings.max_misfit),
+        (Reason.BRIGHTNESS, windows.brightness_change, settings.max_brightness_change),
+    ):
+        if limit is not None:
+            codes[value > limit] = CODES[reason]
+    if settings.repeat_threshold is not None:
+        codes[windows.repeat < settings.repeat_threshold] = CODES[Reason.REPEATED_FRAME]
+    # Scores by flow are there where cuts were measured with that method.
+    cut = np.where(
+        np.isnan(windows.flow_cut),
+        windows.cut_distance > settings.cut_threshold,
+        windows.flow_cut > settings.flow_cut_threshold,
+    )
+    codes[cut] = CODES[Reason.JUMP_CUT]
     if settings.window == "random":
         passed = np.flatnonzero(codes == CODES[Reason.TAKEN])
         if settings.max_overlap < 1:

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from pipeline.selection.frame_changes import TripletChanges, black_share
 from pipeline.selection.judging import REASONS, Reason, Windows, judge
 from pipeline.settings import PatchSettings
 
@@ -29,7 +30,9 @@ class Candidate:
     attempt : how many windows of the triplet were tried before.
     top, left : corner of the window in pixels.
     motion : motion score in pixels; NaN where it is unknown.
-    cut_distance : the triplet's largest histogram distance over channels and neighbouring frames.
+    cut_distance, flow_cut, repeat, brightness_change, misfit : of the triplet, see
+        `pipeline.selection.frame_changes.TripletChanges`.
+    black_share : part of the window (0..1) that black bars cover.
     draw : the uniform random number (0..1) that motion / scale was compared with.
     lot : another one, by which windows are drawn where a sequence offers more than it may.
     reason : the outcome.
@@ -42,6 +45,11 @@ class Candidate:
     left: int
     motion: float
     cut_distance: float
+    flow_cut: float
+    repeat: float
+    brightness_change: float
+    misfit: float
+    black_share: float
     draw: float
     lot: float
     reason: Reason
@@ -73,7 +81,7 @@ def sample_triplet(
     triplet: Triplet,
     frame_size: tuple[int, int],
     motion: Callable[[int, int], float],
-    cut_distance: float,
+    changes: TripletChanges,
     settings: PatchSettings,
 ) -> list[Candidate]:
     """Try windows of one triplet, in the order of their random numbers.
@@ -83,7 +91,7 @@ def sample_triplet(
     triplet : name of the sequence and first frame.
     frame_size : height and width of the frames in pixels, at least the patch size.
     motion : motion in pixels of the window at (top, left).
-    cut_distance : largest histogram distance between the triplet's neighbouring frames.
+    changes : what changes between the triplet's frames.
     settings : how windows are drawn and accepted.
 
     Returns
@@ -105,20 +113,39 @@ def sample_triplet(
         ]
     lots = random_stream(settings.seed, *triplet, 1).random(len(places)).tolist()
     scores = [motion(top, left) for top, left, _ in places]
+    black = [black_share(changes.bars, frame_size, top, left, size) for top, left, _ in places]
     codes = judge(
         Windows(
-            np.zeros(len(places), np.int64),
-            np.array([top for top, _, _ in places]),
-            np.array([left for _, left, _ in places]),
-            np.array(scores),
-            np.full(len(places), cut_distance),
-            np.array([draw for _, _, draw in places]),
+            triplet=np.zeros(len(places), np.int64),
+            top=np.array([top for top, _, _ in places]),
+            left=np.array([left for _, left, _ in places]),
+            motion=np.array(scores),
+            cut_distance=np.full(len(places), changes.cut_distance),
+            flow_cut=np.full(len(places), changes.flow_cut),
+            repeat=np.full(len(places), changes.repeat),
+            brightness_change=np.full(len(places), changes.brightness_change),
+            misfit=np.full(len(places), changes.misfit),
+            black_share=np.array(black),
+            draw=np.array([draw for _, _, draw in places]),
         ),
         settings,
     )
     return [
-        Candidate(*triplet, attempt, top, left, score, cut_distance, draw, lot, REASONS[int(code)])
-        for attempt, ((top, left, draw), score, lot, code) in enumerate(
-            zip(places, scores, lots, codes, strict=True)
+        Candidate(
+            *triplet,
+            attempt,
+            top,
+            left,
+            scores[attempt],
+            changes.cut_distance,
+            changes.flow_cut,
+            changes.repeat,
+            changes.brightness_change,
+            changes.misfit,
+            black[attempt],
+            draw,
+            lots[attempt],
+            REASONS[int(code)],
         )
+        for attempt, ((top, left, draw), code) in enumerate(zip(places, codes, strict=True))
     ]

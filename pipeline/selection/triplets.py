@@ -18,7 +18,6 @@ from pipeline.progress import notice
 from pipeline.provenance import MANIFEST, input_digest, read_manifest
 from pipeline.selection.candidates import PARTITION_TRIPLETS, Partition
 from pipeline.selection.cuts import CutDistances
-from pipeline.selection.jump_cuts import cuts_among
 from pipeline.selection.sampling import Triplet, draw_triplets
 from pipeline.settings import PatchSettings
 from pipeline.store.motion_store import MotionStore
@@ -60,6 +59,11 @@ def open_sources(sources: Sequence[Source], settings: PatchSettings) -> list[Dat
                 raise MidframeError(
                     f"{found.path}: was made from other frames than {source.frames}; build it again"
                 )
+        if settings.max_misfit is not None and cuts.method != "flow":
+            raise MidframeError(
+                f"{cuts.path}: max_misfit needs fits after flow, which are measured with the "
+                "setting 'method: flow' of cuts only; measure them again, or leave max_misfit out"
+            )
         sequences = tuple(open_frames(source.frames))
         opened.append(Dataset(name, source, sequences, motion, cuts, frames_digest))
     return opened
@@ -133,7 +137,7 @@ def partition_triplets(
                     (sequence.height, sequence.width),
                     tuple(row_of[first_frame] for first_frame in part),
                     tuple(part),
-                    tuple(dataset.cuts.of_triplet(sequence.name, first) for first in part),
+                    tuple(dataset.cuts.of_triplets(sequence.name, part)),
                 )
             )
     return partitions
@@ -161,7 +165,7 @@ def require_apart(partitions: Iterable[Partition], apart_from: Sequence[Path]) -
 def jump_cuts(opened: Sequence[Dataset], settings: PatchSettings) -> dict[str, list[int]]:
     """The cuts of every sequence of the datasets, also of those that are not sampled."""
     return {
-        name: cuts_among(dataset.cuts.of(name), settings.cut_threshold)
+        name: dataset.cuts.cuts(name, settings)
         for dataset in reversed(opened)
         for name in dataset.cuts.sequences()
     }

@@ -10,6 +10,7 @@ import pytest
 from midframe import doctor
 from midframe.__main__ import build_parser
 from pipeline.command_line import run
+from pipeline.processor import Cores, Limit, Threads
 
 Usage = namedtuple("Usage", "total used free")
 
@@ -90,9 +91,17 @@ def test_missing_cupy_comes_with_how_to_get_it(monkeypatch: pytest.MonkeyPatch) 
 
 
 def test_cores_are_those_that_the_process_may_use(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("dask.system.cpu_count", lambda: 3)
-    monkeypatch.setattr(doctor.os, "cpu_count", lambda: 64)
-    assert doctor.cores().seen == "3 of 64 may be used"
+    quota = Cores(64, (Limit(3, "a quota of 3 (cgroup)"),))
+    monkeypatch.setattr(doctor, "choose_threads", lambda: Threads(3, quota, ""))
+    found = doctor.cores()
+    assert found.seen == "3 of 64 may be used; 3 threads"
+    assert found.advice == "the limit is a quota of 3 (cgroup)"
+
+
+def test_more_threads_than_cores_are_warned_of(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(doctor, "choose_threads", lambda: Threads(8, Cores(2, ()), "MIDFRAME"))
+    assert doctor.cores().state == "absent"
+    assert "ask for fewer" in doctor.cores().advice
 
 
 @pytest.mark.parametrize(("free", "state"), [(10**8, "broken"), (5 * 10**9, "ok"), (10**12, "ok")])

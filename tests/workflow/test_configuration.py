@@ -182,12 +182,17 @@ def test_every_stage_is_a_job_that_waits_for_its_parent(paper: Outcome) -> None:
             {"datasets": ["clips"], "sequences": ["b*"]},
             "stages.l1: sequences 'bikes' are both in patches 'train' and in validation",
         ),
-        (["models", "l1"], {}, "models.l1: a model needs either a stage or a weights file"),
+        (["models", "l1"], {}, "models.l1: a model needs one of stage, weights"),
         (["models", "linear"], {"stage": "l1"}, "models.linear: this name stands for linear"),
         (["evaluations", "held-out", "dataset"], "x", "evaluations.held-out.dataset: there is no"),
         (["datasets", "a/b"], {"source": "sample-clips"}, "datasets.a/b"),
         (["figures", "losses"], {}, "figures.losses: needs stages, an evaluation or resolutions"),
-        (["videos", "bigbuckbunny-50fps", "times"], 3, "times: Input should be 2, 4 or 8"),
+        (["models", "l1"], {"stage": "l1", "command": "p {first}"}, "needs one of stage, weights"),
+        (
+            ["videos", "bigbuckbunny-50fps", "times"],
+            1,
+            "times: Input should be greater than or equal to 2",
+        ),
     ],
 )
 def test_a_wrong_configuration_is_told_by_path_and_what_is_allowed(

@@ -79,6 +79,8 @@ rule cuts:
         code=source_digest(
             "pipeline/selection/cuts.py",
             "pipeline/selection/jump_cuts.py",
+            "pipeline/selection/frame_changes.py",
+            "pipeline/selection/flow_cuts.py",
             "pipeline/frames/sequences.py",
             "pipeline/frames/decoding.py",
             "pipeline/frames/video.py",
@@ -114,6 +116,9 @@ rule sample:
             "pipeline/selection/sampling.py",
             "pipeline/selection/judging.py",
             "pipeline/store/flags.py",
+            "pipeline/selection/frame_changes.py",
+            "pipeline/selection/flow_cuts.py",
+            "pipeline/selection/cuts.py",
             "pipeline/store/patch_store.py",
             "pipeline/selection/window_motion.py",
             "pipeline/frames/sequences.py",

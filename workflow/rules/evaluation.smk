@@ -27,20 +27,22 @@ rule evaluate_model:
         settings=lambda wildcards: as_json(
             EXPERIMENT.evaluations[wildcards.evaluation], "dataset", "folder"
         ),
-        model=lambda wildcards: model_argument(wildcards.model),
+        model=lambda wildcards: predictions_option(wildcards.model),
         code=source_digest(
             "model/evaluation/evaluate.py",
             "model/evaluation/predictions.py",
             "model/evaluation/triplets.py",
             "model/evaluation/benchmarks.py",
             "model/video/interpolation.py",
+            "model/video/flow_prediction.py",
+            "model/video/warping.py",
             "model/network/tiling.py",
             "model/evaluation/metrics.py",
             "model/pixels.py",
             "model/network/architecture.py",
         ),
     shell:
-        "python -m model evaluate {input.frames} --model {params.model:q}"
+        "python -m model evaluate {input.frames} {params.model}"
         " --label {wildcards.model:q} --out {output} --settings {params.settings:q}"
         " 2>&1 | tee {log}"
 
@@ -150,6 +152,8 @@ rule double_frame_rate:
             "model/video/files.py",
             "model/video/writer.py",
             "model/video/interpolation.py",
+            "model/video/flow_prediction.py",
+            "model/video/warping.py",
             "model/pixels.py",
             "model/network/tiling.py",
             "model/network/architecture.py",

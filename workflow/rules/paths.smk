@@ -5,6 +5,7 @@ import shlex
 from pathlib import Path
 
 from model.evaluation.benchmarks import absence
+from model.settings import WITHOUT_WEIGHTS
 from pipeline.errors import MidframeError
 from pipeline.frames.discovery import find_sequences
 from pipeline.processor import thread_count
@@ -12,7 +13,7 @@ from pipeline.provenance import digest, file_digest
 from pipeline.settings import validate
 from snakemake.exceptions import WorkflowError
 from snakemake.logging import logger
-from workflow.experiment import LINEAR, Experiment
+from workflow.experiment import Experiment
 
 try:
     EXPERIMENT = validate(Experiment, config, "configuration")
@@ -94,15 +95,27 @@ def weights(name):
 
 def weights_input(name):
     """What a job that uses a model waits for."""
-    if name == LINEAR:
+    if name in WITHOUT_WEIGHTS:
         return []
     model = EXPERIMENT.models[name]
+    if model.is_program:
+        return model.predictions or []
     return model.weights if model.stage is None else MODEL.format(stage=model.stage)
 
 
 def model_argument(name):
     """A model as the commands take it."""
-    return LINEAR if name == LINEAR else weights(name)
+    return name if name in WITHOUT_WEIGHTS else weights(name)
+
+
+def predictions_option(name):
+    """The option that says where the predictions of a row come from."""
+    model = EXPERIMENT.models.get(name)
+    if model is None or not model.is_program:
+        return f"--model {shlex.quote(model_argument(name))}"
+    if model.command is not None:
+        return f"--command {shlex.quote(model.command)}"
+    return f"--predictions {shlex.quote(model.predictions)}"
 
 
 def user_files(wildcards):

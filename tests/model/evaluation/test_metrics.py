@@ -15,6 +15,8 @@ from model.evaluation.metrics import PROTOCOLS
 from model.pixels import quantise
 
 Frame = NDArray[np.uint8]
+# The others see how far a float in single precision lies from its level.
+ROUNDED = [n for n, p in PROTOCOLS.items() if "none" not in (p.quantisation, p.ssim_quantisation)]
 
 
 @pytest.fixture(scope="module", params=[0, 12, 28])
@@ -116,7 +118,7 @@ def test_a_target_with_a_maximum_of_nine_tenths_loses_0_92_db_as_published(bikes
     assert lost == pytest.approx(20 * math.log10(230 / 255), abs=1e-9)
 
 
-@pytest.mark.parametrize("name", PROTOCOLS)
+@pytest.mark.parametrize("name", [name for name, p in PROTOCOLS.items() if not p.floor])
 def test_equal_images_score_infinity_and_one(name: str, bikes: Frame) -> None:
     score = PROTOCOLS[name].score(bikes[0], bikes[0])
     assert score.psnr == math.inf
@@ -144,7 +146,7 @@ def test_a_black_target_has_no_peak_as_published() -> None:
 @given(
     arrays.arrays(np.uint8, (12, 13, 3)),
     arrays.arrays(np.uint8, (12, 13, 3)),
-    st.sampled_from(sorted(PROTOCOLS)),
+    st.sampled_from(ROUNDED),
 )
 def test_eight_bit_images_score_as_their_float_images(a: Frame, b: Frame, name: str) -> None:
     protocol = PROTOCOLS[name]

@@ -12,6 +12,7 @@ from model.network.architecture import SepConv
 from model.network.checkpoints import save_network
 from model.settings import NetworkSettings
 from model.video.interpolation import (
+    at_halved_time,
     interpolate,
     interpolate_images,
     linear,
@@ -156,3 +157,12 @@ def test_an_image_of_an_unknown_kind_is_not_written(
 ) -> None:
     with pytest.raises(MidframeError, match=r"an image is written as \.bmp, \.jpeg"):
         interpolate_images(*images, tmp_path / "out.xyz", linear)
+
+
+@pytest.mark.parametrize(
+    ("time", "given"), [(0.5, 0.5), (1 / 3, 0.375), (0.2, 0.25), (0.01, 0.125), (0.99, 0.875)]
+)
+def test_a_network_gives_the_nearest_halved_position(time: float, given: float) -> None:
+    first, third = (np.full((2, 2, 3), level, np.uint8) for level in (0, 240))
+    found = at_halved_time(lambda a, b: linear(a, b), first, third, time)
+    np.testing.assert_allclose(found * 255, 240 * given, atol=1e-3)

@@ -27,7 +27,7 @@ def test_n_frames_become_2n_minus_1_at_twice_the_rate(start_of_bunny: Path, doub
     before, after = decode(start_of_bunny), decode(doubled)
     assert len(after) == 2 * len(before) - 1
     with av.open(doubled) as container:
-        assert container.streams.video[0].average_rate == 50
+        assert container.streams.video[0].guessed_rate == 50
     times = [frame.time for frame in after]
     assert times[0] == before[0].time
     assert [b - a for a, b in pairwise(times)] == pytest.approx([0.02] * (len(after) - 1))
@@ -78,7 +78,7 @@ def test_the_whole_of_bunny_has_263_frames_at_50_fps_and_all_its_sound(
     interpolate_video(source, target, linear, settings=FAST)
     assert len(decode(target)) == 263
     with av.open(source) as before, av.open(target) as after:
-        assert after.streams.video[0].average_rate == 50
+        assert after.streams.video[0].guessed_rate == 50
         assert after.duration == pytest.approx(before.duration, abs=40_000)
         samples = [
             sum(frame.samples for frame in container.decode(audio=0))
@@ -197,3 +197,27 @@ def test_frames_are_written_while_later_ones_are_not_read_yet(
     interpolate_video(clips / "carphone_pristine.mp4", tmp_path / "o.mp4", linear, settings=FAST)
     assert (read, written) == (120, 239)
     assert max(ahead) <= 2
+
+
+@pytest.mark.parametrize("suffix", ["mp4", "mkv"])
+@pytest.mark.parametrize("times", [2, 3, 5])
+def test_a_video_lasts_as_long_as_its_source(
+    times: int, suffix: str, bikes: Frame, tmp_path: Path
+) -> None:
+    source = encode(tmp_path / "in.mkv", list(bikes[:5, :64, :96]))
+    target = tmp_path / f"out.{suffix}"
+    interpolate_video(source, target, linear, times, FAST)
+    with av.open(target) as container:
+        assert container.duration == pytest.approx(5 * 40_000, abs=1000)
+    assert [frame.time for frame in decode(target)] == pytest.approx(
+        [0.04 * index / times for index in range(4 * times + 1)], abs=0.0006
+    )
+
+
+def test_three_times_asks_for_thirds(tmp_path: Path) -> None:
+    greys = [np.full((64, 64, 3), level, np.uint8) for level in (40, 190)]
+    source = encode(tmp_path / "in.mp4", greys, bit_rate=10_000_000)
+    settings = VideoSettings.model_validate({"cut_threshold": None, "crf": 1})
+    interpolate_video(source, tmp_path / "out.mp4", linear, 3, settings)
+    levels = [to_rgb(frame).mean() for frame in decode(tmp_path / "out.mp4")]
+    assert levels == pytest.approx([40, 90, 140, 190], abs=2)

@@ -22,13 +22,24 @@ def some_windows(seed: int, triplets: int = 5, tries: int = 12) -> Windows:
     count = triplets * tries
     motion = random.uniform(0, 3, count)
     motion[random.random(count) < 0.1] = np.nan
+
+    def of_triplets(highest: float, unknown: float = 0.0) -> np.ndarray:
+        values = random.uniform(0, highest, triplets)
+        values[random.random(triplets) < unknown] = np.nan
+        return np.repeat(values, tries)
+
     return Windows(
-        np.repeat(np.arange(triplets), tries),
-        random.integers(0, 60, count),
-        random.integers(0, 60, count),
-        motion,
-        np.repeat(random.uniform(0, 0.01, triplets), tries),
-        random.random(count),
+        triplet=np.repeat(np.arange(triplets), tries),
+        top=random.integers(0, 60, count),
+        left=random.integers(0, 60, count),
+        motion=motion,
+        cut_distance=of_triplets(0.01),
+        flow_cut=of_triplets(2, unknown=0.5),
+        repeat=of_triplets(1),
+        brightness_change=of_triplets(100),
+        misfit=of_triplets(40, unknown=0.5),
+        black_share=random.random(count),
+        draw=random.random(count),
     )
 
 
@@ -36,19 +47,37 @@ def one_after_the_other(windows: Windows, settings: PatchSettings) -> list[Reaso
     """The rules as the paper's recipe says them: a window, then the next."""
     taken: dict[int, list[tuple[int, int]]] = {}
     reasons = []
-    for triplet, top, left, motion, cut, draw in zip(
-        windows.triplet,
-        windows.top,
-        windows.left,
-        windows.motion,
-        windows.cut_distance,
-        windows.draw,
-        strict=True,
+
+    def beyond(value: float, limit: float | None) -> bool:
+        return limit is not None and value > limit
+
+    for at, (triplet, top, left, motion, draw) in enumerate(
+        zip(
+            windows.triplet,
+            windows.top,
+            windows.left,
+            windows.motion,
+            windows.draw,
+            strict=True,
+        )
     ):
         before = taken.setdefault(int(triplet), [])
         place = (int(top), int(left))
-        if cut > settings.cut_threshold:
+        if np.isnan(windows.flow_cut[at]):
+            cut = windows.cut_distance[at] > settings.cut_threshold
+        else:
+            cut = windows.flow_cut[at] > settings.flow_cut_threshold
+        repeat = settings.repeat_threshold
+        if cut:
             reason = Reason.JUMP_CUT
+        elif repeat is not None and windows.repeat[at] < repeat:
+            reason = Reason.REPEATED_FRAME
+        elif beyond(windows.brightness_change[at], settings.max_brightness_change):
+            reason = Reason.BRIGHTNESS
+        elif beyond(windows.misfit[at], settings.max_misfit):
+            reason = Reason.MISFIT
+        elif beyond(windows.black_share[at], settings.max_black_share):
+            reason = Reason.BLACK_BARS
         elif np.isnan(motion):
             reason = Reason.UNKNOWN_MOTION
         elif draw >= motion / settings.motion_scale:
@@ -71,13 +100,21 @@ def one_after_the_other(windows: Windows, settings: PatchSettings) -> list[Reaso
     overlap=st.floats(0, 1),
     most=st.integers(1, 12),
     scale=st.floats(0.1, 5),
+    limits=st.fixed_dictionaries(
+        {
+            "repeat_threshold": st.none() | st.floats(0.05, 0.5),
+            "max_brightness_change": st.none() | st.floats(20, 90),
+            "max_misfit": st.none() | st.floats(5, 35),
+            "max_black_share": st.none() | st.floats(0.1, 0.9),
+        }
+    ),
 )
 def test_all_at_once_is_one_after_the_other(
-    seed: int, overlap: float, most: int, scale: float
+    seed: int, overlap: float, most: int, scale: float, limits: dict[str, float | None]
 ) -> None:
     settings = PatchSettings(
         patch_size=48, max_overlap=overlap, max_taken=most, motion_scale=scale, tries=12
-    )
+    ).model_copy(update=limits)
     windows = some_windows(seed)
     assert [REASONS[code] for code in judge(windows, settings)] == one_after_the_other(
         windows, settings

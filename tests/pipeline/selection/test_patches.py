@@ -250,7 +250,8 @@ def test_black_patches_are_stored_like_any_other(tmp_path: Path) -> None:
     night = Source(tmp_path / "frames", tmp_path / "motion", tmp_path / "cuts")
     score(night.frames, night.motion, MotionSettings(method="farneback"), workers=0)
     measure(night.frames, night.cuts, CutSettings(), workers=0)
-    sample([night], tmp_path / "patches", with_settings(window="centre"), workers=0)
+    settings = with_settings(window="centre", repeat_threshold=None)
+    sample([night], tmp_path / "patches", settings, workers=0)
     assert verify(tmp_path / "patches") == []
     assert not PatchStore.open(tmp_path / "patches").read([0, 1]).any()
 
@@ -279,7 +280,9 @@ def test_frames_far_from_every_triplet_of_a_shard_are_not_decoded(
             yield index, frame
 
     monkeypatch.setattr(FrameSequence, "read_good", noted)
-    settings = with_settings(count=3, window="centre", cut_threshold=1.0, seed=5)
+    settings = with_settings(
+        count=3, window="centre", cut_threshold=1.0, repeat_threshold=None, seed=5
+    )
     sample([source], tmp_path / "patches", settings, workers=0)
     table = PatchStore.open(tmp_path / "patches").table()
     needed = [
@@ -365,7 +368,9 @@ def test_no_window_taken_at_all_is_an_error_with_the_reasons(
 
 
 def test_a_count_draws_that_many_triplets(source: Source, tmp_path: Path) -> None:
-    settings = with_settings(count=3, window="centre", split="validation", cut_threshold=1.0)
+    settings = with_settings(
+        count=3, window="centre", split="validation", cut_threshold=1.0, repeat_threshold=None
+    )
     sample([source], tmp_path / "patches", settings, workers=0)
     table = PatchStore.open(tmp_path / "patches").table()
     assert len(table) == 3

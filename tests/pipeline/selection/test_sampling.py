@@ -1,15 +1,21 @@
 """Windows are drawn and judged by seeded streams of random numbers, one a triplet."""
 
+from dataclasses import replace
+from typing import Any
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pipeline.selection.frame_changes import Bars, TripletChanges
 from pipeline.selection.judging import Reason, lot_limit, overlap
 from pipeline.selection.sampling import Candidate, draw_triplets, sample_triplet
 from pipeline.settings import PatchSettings
 
 TRIPLET = ("boat", 6)
+# One object, so that candidates that hold it are equal.
+UNKNOWN = float("nan")
 
 
 def windows(
@@ -17,10 +23,20 @@ def windows(
     cut_distance: float = 0.0,
     size: tuple[int, int] = (300, 400),
     triplet: tuple[str, int] = TRIPLET,
+    changes: dict[str, Any] | None = None,
     **settings: object,
 ) -> list[Candidate]:
     chosen = PatchSettings.model_validate(settings)
-    return sample_triplet(triplet, size, lambda top, left: motion, cut_distance, chosen)
+    usual = TripletChanges(
+        cut_distance,
+        flow_cut=UNKNOWN,
+        repeat=1.0,
+        brightness_change=0.0,
+        misfit=UNKNOWN,
+        bars=Bars(0, 0, 0, 0),
+    )
+    found = replace(usual, **(changes or {}))
+    return sample_triplet(triplet, size, lambda top, left: motion, found, chosen)
 
 
 def reasons(candidates: list[Candidate]) -> set[Reason]:
@@ -70,6 +86,47 @@ def test_a_triplet_across_a_cut_gives_nothing() -> None:
     assert reasons(windows(100.0, cut_distance=0.009)) == {Reason.JUMP_CUT}
     assert Reason.JUMP_CUT not in reasons(windows(100.0, cut_distance=0.007))
     assert reasons(windows(0.0, cut_distance=0.009, window="centre")) == {Reason.JUMP_CUT}
+
+
+def test_a_cut_measured_by_flow_is_judged_by_flow_and_not_by_histograms() -> None:
+    fitting, jumping = {"flow_cut": 1.2}, {"flow_cut": 5.0}
+    assert Reason.JUMP_CUT not in reasons(windows(100.0, cut_distance=0.5, changes=fitting))
+    assert reasons(windows(100.0, changes=jumping)) == {Reason.JUMP_CUT}
+    allowed = windows(100.0, changes=jumping, flow_cut_threshold=6.0)
+    assert Reason.JUMP_CUT not in reasons(allowed)
+
+
+@pytest.mark.parametrize("window", ["random", "centre"])
+def test_a_repeated_frame_refuses_the_triplet_unless_repeats_are_allowed(window: str) -> None:
+    repeated = {"repeat": 0.05}
+    refused = windows(100.0, changes=repeated, window=window)
+    assert reasons(refused) == {Reason.REPEATED_FRAME}
+    assert all(candidate.repeat == 0.05 for candidate in refused)
+    allowed = windows(100.0, changes=repeated, window=window, repeat_threshold=None)
+    assert Reason.TAKEN in reasons(allowed)
+
+
+@pytest.mark.parametrize(
+    ("changes", "setting", "limit", "reason"),
+    [
+        ({"brightness_change": 12.0}, "max_brightness_change", 10.0, Reason.BRIGHTNESS),
+        ({"misfit": 9.0}, "max_misfit", 8.0, Reason.MISFIT),
+        ({"bars": Bars(200, 0, 0, 0)}, "max_black_share", 0.0, Reason.BLACK_BARS),
+    ],
+)
+def test_a_limit_refuses_what_is_beyond_it_and_is_off_by_default(
+    changes: dict[str, Any], setting: str, limit: float, reason: Reason
+) -> None:
+    assert reason not in reasons(windows(100.0, changes=changes))
+    assert reason in reasons(windows(100.0, changes=changes, **{setting: limit}))
+
+
+def test_only_windows_that_reach_into_the_black_bars_are_refused_for_them() -> None:
+    letterbox = {"bars": Bars(60, 60, 0, 0)}
+    for window in windows(100.0, changes=letterbox, max_black_share=0.0, max_taken=30):
+        inside = 60 <= window.top <= 300 - 60 - 150
+        assert (window.black_share == 0) == inside
+        assert (window.reason is Reason.BLACK_BARS) == (not inside)
 
 
 def test_the_centre_window_is_taken_whatever_its_motion() -> None:

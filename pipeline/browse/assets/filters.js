@@ -1,0 +1,138 @@
+// Filters: a list of choices for each column of names, a brush for each column of numbers.
+
+import { calmed, make, show } from "./api.js";
+
+const TITLES = {
+  sequence: "Sequence", reason: "Reason", split: "Split", flag: "Flag", change: "Change (what if)",
+  motion: "Motion (px)", cut_distance: "Cut distance", draw: "Draw", lot: "Lot",
+  first_frame: "First frame", attempt: "Attempt", top: "Top (px)", left: "Left (px)", sample: "Sample",
+};
+export const titleOf = (name) => TITLES[name] ?? name;
+
+/** Fill `place` with filters that read and write `query`; `changed` is called after each change. */
+export function buildFilters(place, columns, query, changed) {
+  const all = [
+    ...columns.filter((column) => column.values),
+    { name: "flag", values: ["none", "bad", "interesting"] },
+    { name: "change", values: ["same", "gained", "lost"] },
+    ...columns.filter((column) => !column.values),
+  ];
+  place.replaceChildren(
+    ...all.map((column) =>
+      column.values ? choices(column, query, changed) : numbers(column, query, changed)),
+  );
+}
+
+function choices(column, query, changed) {
+  const chosen = new Set((query[column.name] ?? "").split(",").filter(Boolean));
+  const list = make("div", { className: "choices" });
+  column.values.forEach((value, position) => {
+    const count = column.counts?.[position];
+    if (count === 0) return;
+    const box = make("input", { type: "checkbox", checked: chosen.has(value) });
+    box.dataset.filter = `${column.name}:${value}`;
+    box.addEventListener("change", () => {
+      if (box.checked) chosen.add(value);
+      else chosen.delete(value);
+      set(query, column.name, [...chosen].join(","));
+      changed();
+    });
+    const words = [make("span", {}, value), make("span", {}, count?.toLocaleString("en") ?? "")];
+    list.append(make("label", { className: "choice" }, box, ...words));
+  });
+  return make("fieldset", {}, make("legend", {}, titleOf(column.name)), list);
+}
+
+function set(query, name, value) {
+  if (value) query[name] = value;
+  else delete query[name];
+}
+
+function numbers(column, query, changed) {
+  const { name, low, high, counts } = column;
+  const [from, to] = (query[name] ?? "~").split("~");
+  const least = make("input", { type: "number", step: "any", value: from, placeholder: show(low) });
+  const most = make("input", { type: "number", step: "any", value: to, placeholder: show(high) });
+  least.dataset.filter = `${name}:least`;
+  most.dataset.filter = `${name}:most`;
+  const picture = histogram(counts);
+  const paint = () => {
+    const ends = [least.value === "" ? -Infinity : +least.value, most.value === "" ? Infinity : +most.value];
+    const width = (high - low) / counts.length;
+    const all = ends[0] === -Infinity && ends[1] === Infinity;
+    [...picture.children].forEach((bar, i) => {
+      const start = low + i * width;
+      bar.classList.toggle("chosen", !all && start + width >= ends[0] && start <= ends[1]);
+    });
+  };
+  const commit = () => {
+    const given = least.value !== "" || most.value !== "";
+    set(query, name, given ? `${least.value}~${most.value}` : "");
+    paint();
+    changed();
+  };
+  const typed = calmed(commit, 250);
+  for (const input of [least, most]) input.addEventListener("input", typed);
+  brush(picture, (start, end, done) => {
+    const value = (share) => {
+      const exact = low + share * (high - low);
+      return column.whole ? String(Math.round(exact)) : String(Number(exact.toPrecision(4)));
+    };
+    least.value = start === null ? "" : value(start);
+    most.value = start === null ? "" : value(end);
+    paint();
+    if (done) commit();
+  });
+  paint();
+  const ends = make(
+    "div", { className: "ends" },
+    make("label", {}, "at least", least), make("label", {}, "at most", most),
+  );
+  return make("fieldset", {}, make("legend", {}, titleOf(name)), picture, ends);
+}
+
+const SVG = "http://www.w3.org/2000/svg";
+
+function histogram(counts) {
+  const picture = document.createElementNS(SVG, "svg");
+  picture.setAttribute("class", "histogram");
+  picture.setAttribute("viewBox", `0 0 ${counts.length} 40`);
+  picture.setAttribute("preserveAspectRatio", "none");
+  // The numbers below say the same to who does not see it.
+  picture.setAttribute("aria-hidden", "true");
+  const most = Math.max(...counts, 1);
+  counts.forEach((count, i) => {
+    const bar = document.createElementNS(SVG, "rect");
+    // The root, so that few are seen beside many.
+    const height = Math.sqrt(count / most) * 40;
+    const sizes = { x: i, y: 40 - height, width: 0.9, height };
+    for (const [name, value] of Object.entries(sizes)) bar.setAttribute(name, value);
+    picture.append(bar);
+  });
+  return picture;
+}
+
+/** Call `moved(from, to, done)` with shares (0..1) of the width; a click without a move clears. */
+function brush(picture, moved) {
+  let start = null;
+  const share = (event) => {
+    const box = picture.getBoundingClientRect();
+    return Math.min(Math.max((event.clientX - box.left) / box.width, 0), 1);
+  };
+  picture.addEventListener("pointerdown", (event) => {
+    start = share(event);
+    picture.setPointerCapture(event.pointerId);
+  });
+  picture.addEventListener("pointermove", (event) => {
+    if (start === null) return;
+    const end = share(event);
+    moved(Math.min(start, end), Math.max(start, end), false);
+  });
+  picture.addEventListener("pointerup", (event) => {
+    if (start === null) return;
+    const end = share(event);
+    const click = Math.abs(end - start) < 0.01;
+    moved(click ? null : Math.min(start, end), Math.max(start, end), true);
+    start = null;
+  });
+}

@@ -1,0 +1,187 @@
+// The page of patches: the address tells what is shown, and every change is written into it.
+
+import { get, make, problem } from "./api.js";
+import { Detail, setFlag } from "./detail.js";
+import { buildFilters, titleOf } from "./filters.js";
+import { Grid, PAGE, loader } from "./grid.js";
+import { buildWhatIf } from "./what_if.js";
+
+const at = (id) => document.getElementById(id);
+const start = Object.fromEntries(new URLSearchParams(location.search));
+const state = { store: Number(start.store ?? 0), size: 2, open: start.open ?? null };
+let query = {};
+let site;
+let sizes;
+let generation = "";
+let asked = 0;
+
+const grid = new Grid(at("scroller"), at("grid"), {
+  load: (from, count) => loader(state.store, query)(from, count),
+  opened: (index, row) => row && openAt(index, row.row),
+  gone: (error) => reloadOnce(error),
+});
+const detail = new Detail(at("detail"), {
+  store: () => state.store,
+  step,
+  changed: (row) => grid.changed(row),
+  closed: () => {
+    state.open = null;
+    write();
+    grid.move(grid.active);
+  },
+});
+
+/** The address of what is shown. */
+function write() {
+  const parts = new URLSearchParams({ store: state.store, ...query, size: sizes[state.size] });
+  if (!query.reason && !query.change) parts.set("reason", "");
+  if (state.open !== null) parts.set("open", state.open);
+  const address = `?${parts}`;
+  if (address !== location.search) history.replaceState(null, "", address);
+}
+
+function openAt(index, row) {
+  if (index !== null) grid.activate(index);
+  state.open = row;
+  write();
+  detail.open(row);
+}
+
+async function step(by, row) {
+  if (row !== undefined) {
+    openAt(null, row);
+    return;
+  }
+  const index = grid.active + by;
+  if (index < 0 || index >= grid.total) return;
+  openAt(index, (await grid.row(index)).row);
+}
+
+async function search() {
+  const mine = (asked += 1);
+  write();
+  try {
+    const answer = await get(`/api/stores/${state.store}/rows`, { ...query, start: 0, count: PAGE });
+    if (mine !== asked) return;
+    problem(null);
+    generation = answer.generation;
+    at("count").textContent = `${answer.total.toLocaleString("en")} of ${answer.of.toLocaleString("en")} windows`;
+    grid.reset(answer.total, generation, state.store, answer.rows);
+  } catch (error) {
+    if (mine === asked) problem(error);
+  }
+}
+
+// A store that was replaced is read anew, once for each time; other problems are told.
+let reloaded = "";
+async function reloadOnce(error) {
+  if (error.status !== 410 || reloaded === generation) {
+    problem(error);
+    return;
+  }
+  reloaded = generation;
+  await openStore();
+  problem({ message: "The store was replaced; this is the new one." });
+}
+
+async function openStore() {
+  const told = await get(`/api/stores/${state.store}/columns`);
+  const names = ["", ...told.columns.flatMap(({ name }) => [name, `-${name}`])];
+  at("sort").replaceChildren(...names.map((value) => make("option", { value },
+    value ? `${titleOf(value.replace("-", ""))}${value.startsWith("-") ? " ↓" : " ↑"}` : "as tried")));
+  at("sort").value = query.sort ?? "";
+  const filters = () => buildFilters(at("filters"), told.columns, query, search);
+  at("clear").onclick = () => {
+    for (const name of Object.keys(query)) if (!["sort", "what_if"].includes(name)) delete query[name];
+    filters();
+    search();
+  };
+  filters();
+  const windows = site.stores[state.store].windows;
+  const changed = (anew, rebuild) => {
+    if (rebuild) filters();
+    if (anew) search();
+    else write();
+  };
+  await buildWhatIf(at("what-if"), at("answer"), state.store, told.settings, query, windows, changed);
+  await search();
+}
+
+async function flagActive(mark) {
+  const row = grid.rowIfHere(grid.active);
+  if (!row) return;
+  const next = row.flag === mark ? "none" : mark;
+  const told = await setFlag(state.store, { row: row.row, generation }, next, row.note);
+  if (told) grid.changed(told);
+}
+
+addEventListener("keydown", (event) => {
+  const typing = event.target.closest("input, select, textarea");
+  if (event.ctrlKey || event.metaKey || event.altKey || typing) return;
+  let used = true;
+  if (event.key === "?") {
+    if (!at("help").open) at("help").showModal();
+  } else if (at("help").open) used = false;
+  else if (detail.shown) {
+    const by = { j: 1, ArrowRight: 1, k: -1, ArrowLeft: -1 }[event.key];
+    if (by) step(by);
+    else if (event.key === "f" && detail.told) detail.flag("bad");
+    else if (event.key === "i" && detail.told) detail.flag("interesting");
+    else used = false;
+  } else if (event.target.closest("#side, header")) used = false;
+  else if (event.key === " ") grid.toggle();
+  else if (event.key === "f") flagActive("bad");
+  else if (event.key === "i") flagActive("interesting");
+  else used = grid.key(event);
+  if (used) event.preventDefault();
+});
+
+async function begin() {
+  site = await get("/api/site");
+  sizes = site.tile_sizes;
+  at("models-link").hidden = !site.evaluations.length;
+  if (!site.stores.length) {
+    location.replace("/models");
+    return;
+  }
+  if (!(state.store in site.stores)) state.store = 0;
+  const { store, size, open, ...rest } = start;
+  query = Object.fromEntries(Object.entries(rest).filter(([, value]) => value));
+  // What is in the data, unless the address says otherwise.
+  if (rest.reason === undefined && !query.change) query.reason = "taken";
+  state.size = Math.max(sizes.indexOf(Number(size ?? 128)), 0);
+  grid.size = sizes[state.size];
+  at("size").max = sizes.length - 1;
+  at("size").value = state.size;
+  at("store").replaceChildren(...site.stores.map((one, value) =>
+    make("option", { value }, `${one.name} (${one.samples.toLocaleString("en")} samples)`)));
+  at("store").value = state.store;
+  at("store").onchange = () => {
+    state.store = Number(at("store").value);
+    query = { reason: "taken" };
+    openStore().catch(problem);
+  };
+  at("sort").onchange = () => {
+    if (at("sort").value) query.sort = at("sort").value;
+    else delete query.sort;
+    search();
+  };
+  at("size").oninput = () => {
+    state.size = Number(at("size").value);
+    grid.resize(sizes[state.size]);
+    write();
+  };
+  at("help-button").onclick = () => at("help").showModal();
+  const showSide = (shown) => {
+    at("side").hidden = !shown;
+    at("filters-button").setAttribute("aria-expanded", shown);
+    grid.schedule();
+  };
+  at("filters-button").onclick = () => showSide(at("side").hidden);
+  // On a narrow page the windows come first.
+  showSide(innerWidth > 700);
+  await openStore();
+  if (open !== undefined) openAt(null, Number(open));
+}
+
+begin().catch(problem);

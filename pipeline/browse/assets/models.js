@@ -1,0 +1,154 @@
+// The page of models: triplets on which two of them differ, with a handle between two pictures.
+
+import { get, make, problem, show } from "./api.js";
+
+const at = (id) => document.getElementById(id);
+const SIDES = [["a-prediction", "A"], ["b-prediction", "B"], ["a-truth", "truth"], ["a-error", "error of A"], ["b-error", "error of B"]];
+const start = Object.fromEntries(new URLSearchParams(location.search));
+const state = {
+  a: start.a ?? "0", b: start.b ?? "1", metric: start.metric ?? "standard_psnr",
+  left: start.left ?? "a-prediction", right: start.right ?? "b-prediction", zoom: start.zoom ?? "1",
+  sequence: start.sequence ?? "", first_frame: start.first_frame ?? "",
+};
+let site;
+let blinking = 0;
+
+function write() {
+  const address = `?${new URLSearchParams(state)}`;
+  if (address !== location.search) history.replaceState(null, "", address);
+}
+
+function handle() {
+  const share = Number(at("handle").value);
+  at("left-picture").style.clipPath = `inset(0 ${100 - share}% 0 0)`;
+  at("line").style.left = `${share}%`;
+}
+
+function picture(side) {
+  const [which, what] = side.split("-");
+  const place = new URLSearchParams({ sequence: state.sequence, first_frame: state.first_frame });
+  return `/evaluations/${state[which]}/${what}?${place}`;
+}
+
+function look() {
+  write();
+  at("swipe").hidden = !state.sequence;
+  if (!state.sequence) return;
+  for (const side of ["left", "right"]) {
+    const image = at(`${side}-picture`);
+    const address = picture(state[side]);
+    image.alt = `${SIDES.find(([name]) => name === state[side])[1]}, ${state.sequence} ${state.first_frame}`;
+    if (image.getAttribute("src") !== address) image.src = address;
+  }
+  at("caption").textContent = `${state.sequence}, frame ${Number(state.first_frame) + 1}`;
+  zoom();
+  handle();
+}
+
+function zoom() {
+  for (const side of ["left", "right"]) {
+    const image = at(`${side}-picture`);
+    if (image.naturalWidth) image.style.width = `${image.naturalWidth * Number(state.zoom)}px`;
+  }
+}
+
+async function compare() {
+  const { a, b, metric } = state;
+  const { triplets } = await get("/api/evaluations/compare", { a, b, metric });
+  problem(null);
+  at("count").textContent = `${triplets.length.toLocaleString("en")} triplets, ${triplets.filter((one) => one.pictures).length} with pictures`;
+  at("triplets").replaceChildren(...triplets.slice(0, 1000).map((one) => {
+    const words = `${one.sequence} ${one.first_frame}: ${show(one.a)} and ${show(one.b)}, ${one.difference > 0 ? "+" : ""}${show(one.difference, 3)}`;
+    const button = make("button", { type: "button", disabled: !one.pictures }, words);
+    button.addEventListener("click", () => {
+      Object.assign(state, { sequence: one.sequence, first_frame: String(one.first_frame) });
+      look();
+    });
+    return make("li", {}, button);
+  }));
+  if (!triplets.some((one) => one.sequence === state.sequence && String(one.first_frame) === state.first_frame && one.pictures)) {
+    const first = triplets.find((one) => one.pictures);
+    Object.assign(state, { sequence: first?.sequence ?? "", first_frame: first ? String(first.first_frame) : "" });
+  }
+  if (!state.sequence) at("caption").textContent = "No pictures were kept of these triplets: the setting `pictures` of the evaluation names those to keep.";
+  means();
+  look();
+}
+
+function means() {
+  const chosen = [site.evaluations[state.a], site.evaluations[state.b]];
+  const cell = (evaluation, metric) => {
+    const split = metric.lastIndexOf("_");
+    const mean = evaluation.means[metric.slice(0, split)]?.[metric.slice(split + 1)];
+    return make("td", { className: "number" }, show(mean?.mean));
+  };
+  at("means").replaceChildren(make("table", {},
+    make("thead", {}, make("tr", {}, make("th", { scope: "col" }, "score"),
+      ...chosen.map((one) => make("th", { scope: "col", className: "number" }, one.model)))),
+    make("tbody", {}, ...chosen[0].metrics.map((metric) => make("tr", {},
+      make("th", { scope: "row" }, metric.replaceAll("_", " ")), ...chosen.map((one) => cell(one, metric)))))));
+}
+
+function blink() {
+  if (blinking) {
+    clearInterval(blinking);
+    blinking = 0;
+    handle();
+  } else {
+    let shown = false;
+    blinking = setInterval(() => {
+      shown = !shown;
+      at("left-picture").style.clipPath = shown ? "none" : "inset(0 100% 0 0)";
+    }, 400);
+  }
+  at("blink").setAttribute("aria-pressed", Boolean(blinking));
+}
+
+function swipe() {
+  let held = false;
+  const move = (event) => {
+    if (!held) return;
+    const box = at("swipe").getBoundingClientRect();
+    at("handle").value = Math.round(((event.clientX - box.left) / box.width) * 100);
+    handle();
+  };
+  at("swipe").addEventListener("pointerdown", (event) => {
+    held = true;
+    at("swipe").setPointerCapture(event.pointerId);
+    move(event);
+  });
+  at("swipe").addEventListener("pointermove", move);
+  at("swipe").addEventListener("pointerup", () => { held = false; });
+}
+
+async function begin() {
+  site = await get("/api/site");
+  at("patches-link").hidden = !site.stores.length;
+  if (!site.evaluations.length) throw new Error("No evaluation directory is open: give some to browse.");
+  for (const which of ["a", "b"]) {
+    if (!(state[which] in site.evaluations)) state[which] = "0";
+    at(which).replaceChildren(...site.evaluations.map((one, value) => make("option", { value }, `${one.model} (${one.path.split("/").slice(-2).join("/")})`)));
+  }
+  at("metric").replaceChildren(...site.evaluations[0].metrics.map((value) => make("option", { value }, value.replaceAll("_", " "))));
+  for (const side of ["left", "right"]) at(side).replaceChildren(...SIDES.map(([value, words]) => make("option", { value }, words)));
+  for (const name of ["a", "b", "metric", "left", "right", "zoom"]) {
+    at(name).value = state[name];
+    at(name).addEventListener("change", () => {
+      state[name] = at(name).value;
+      if (["a", "b", "metric"].includes(name)) compare().catch(problem);
+      else look();
+    });
+  }
+  for (const side of ["left", "right"]) at(`${side}-picture`).addEventListener("load", zoom);
+  at("handle").addEventListener("input", handle);
+  at("blink").addEventListener("click", blink);
+  addEventListener("keydown", (event) => {
+    if (event.key !== " " || event.target.closest("button, select, input")) return;
+    event.preventDefault();
+    blink();
+  });
+  swipe();
+  await compare();
+}
+
+begin().catch(problem);

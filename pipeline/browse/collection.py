@@ -1,0 +1,266 @@
+"""A patch directory in memory: its windows as columns, to be filtered and sorted.
+
+Every window tried is a row, taken or refused, in the order of ``candidates.parquet``.
+"""
+
+import threading
+from collections import OrderedDict
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
+from pipeline.browse.what_if import CHANGES, WhatIf
+from pipeline.errors import MidframeError
+from pipeline.provenance import MANIFEST
+from pipeline.selection.judging import REASONS
+from pipeline.store.flags import Flag, Window, flags_file, read_flags, write_flags
+from pipeline.store.patch_store import CANDIDATES, PatchStore
+
+# In the order in which the page shows them.
+NUMBERS = ("motion", "cut_distance", "first_frame", "top", "left", "attempt", "draw", "lot")
+MARKS = ("none", "bad", "interesting")
+BINS = 40
+# Answers that are kept: an int64 for each row that matches.
+KEPT_QUERIES = 8
+
+
+@dataclass(frozen=True)
+class Query:
+    """Which rows, in which order.
+
+    Attributes
+    ----------
+    ranges : for a column of numbers the least and the largest value (``None``: any).
+    choices : for a column of names those that are wanted.
+    sort : name of a column, with ``-`` before it for descending; empty: order of the file.
+    what_if : other settings, to which the column ``change`` belongs.
+    """
+
+    ranges: Mapping[str, tuple[float | None, float | None]] = field(default_factory=dict)
+    choices: Mapping[str, frozenset[str]] = field(default_factory=dict)
+    sort: str = ""
+    what_if: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def key(self) -> str:
+        """Text that tells queries apart."""
+        named = sorted((name, sorted(values)) for name, values in self.choices.items())
+        return repr((sorted(self.ranges.items()), named, self.sort, sorted(self.what_if.items())))
+
+
+class Collection:
+    """An opened patch directory.
+
+    Raises
+    ------
+    MidframeError
+        if it is missing, unfinished, of another version or damaged, or its flags are.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.generation = generation(path)
+        self.store = PatchStore.open(path)
+        try:
+            table = pq.read_table(path / CANDIDATES, read_dictionary=["sequence", "reason"])
+        except (OSError, ValueError) as error:
+            raise MidframeError(f"{path / CANDIDATES}: cannot be read ({error})") from None
+        self.numbers: dict[str, NDArray[Any]] = {
+            name: table[name].to_numpy() for name in (*NUMBERS, "sample")
+        }
+        self.codes: dict[str, NDArray[np.int64]] = {}
+        self.names: dict[str, tuple[str, ...]] = {}
+        for name in ("sequence", "reason"):
+            column = table[name].unify_dictionaries().combine_chunks()
+            names = column.dictionary.to_pylist()
+            # In the order in which people look for them: by name, and as the rules ask.
+            order = sorted(names) if name == "sequence" else [r.value for r in REASONS]
+            if not set(names) <= set(order):
+                unknown = sorted(set(names) - set(order))
+                raise MidframeError(f"{path / CANDIDATES}: unknown {name} {unknown[0]!r}")
+            place = np.array([order.index(one) for one in names], np.int64)
+            self.codes[name] = place[column.indices.to_numpy()]
+            self.names[name] = tuple(order)
+        self.names["split"] = (str(self.store.manifest["settings"]["split"]),)
+        self.codes["split"] = np.zeros(len(self), np.int64)
+        self.flags_path = flags_file(path)
+        self.flags = read_flags(self.flags_path) if self.flags_path.exists() else {}
+        self.names["flag"] = MARKS
+        self.codes["flag"] = np.zeros(len(self), np.int64)
+        for window, flag in self.flags.items():
+            self.codes["flag"][self._rows_of(window)] = MARKS.index(flag.mark)
+        self._answers: OrderedDict[str, NDArray[np.int64]] = OrderedDict()
+        self._orders: OrderedDict[str, NDArray[np.int64]] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def __len__(self) -> int:
+        """Number of windows."""
+        return len(self.numbers["motion"])
+
+    @cached_property
+    def triplets(self) -> NDArray[np.int64]:
+        """Number of each row's triplet."""
+        new = np.zeros(len(self), bool)
+        for column in (self.codes["sequence"], self.numbers["first_frame"]):
+            new[1:] |= column[1:] != column[:-1]
+        return np.cumsum(new)
+
+    @cached_property
+    def what_if(self) -> WhatIf:
+        """Answers to what other settings would take."""
+        return WhatIf(
+            self.store.manifest["settings"],
+            self.triplets,
+            self.codes["sequence"],
+            self.names["sequence"],
+            self.codes["reason"],
+            self.numbers,
+        )
+
+    @cached_property
+    def columns(self) -> list[dict[str, Any]]:
+        """What can be asked for: names with their counts, numbers with a histogram; JSON values."""
+        described: list[dict[str, Any]] = []
+        for name in ("sequence", "reason", "split"):
+            times = np.bincount(self.codes[name], minlength=len(self.names[name])).tolist()
+            described.append({"name": name, "values": list(self.names[name]), "counts": times})
+        for name, values in self.numbers.items():
+            known = values[np.isfinite(values)]
+            # A column without a number has an empty histogram from 0 to 1.
+            counts, edges = np.histogram(known, BINS)
+            whole = bool(np.issubdtype(values.dtype, np.integer))
+            described.append({"name": name, "whole": whole, "counts": list(map(int, counts))})
+            described[-1] |= {"low": float(edges[0]), "high": float(edges[-1])}
+        return described
+
+    def rows(self, query: Query) -> NDArray[np.int64]:
+        """Rows that match, in order.
+
+        Raises
+        ------
+        MidframeError
+            if a column is unknown, or the other settings are wrong.
+        """
+        with self._lock:
+            if query.key in self._answers:
+                self._answers.move_to_end(query.key)
+                return self._answers[query.key]
+        mask = self._mask(query)
+        order = self._order(query.sort)
+        rows = np.flatnonzero(mask) if order is None else order[mask[order]]
+        with self._lock:
+            self._answers[query.key] = rows
+            while len(self._answers) > KEPT_QUERIES:
+                self._answers.popitem(last=False)
+        return rows
+
+    def _mask(self, query: Query) -> NDArray[np.bool_]:
+        mask = np.ones(len(self), bool)
+        for name, (low, high) in query.ranges.items():
+            values = self._column(name, self.numbers)
+            if low is not None:
+                mask &= values >= low
+            if high is not None:
+                mask &= values <= high
+        for name, wanted in query.choices.items():
+            if name == "change":
+                codes = self.what_if.changes(query.what_if)
+            else:
+                codes = self._column(name, self.codes)
+            names = CHANGES if name == "change" else self.names[name]
+            mask &= np.array([one in wanted for one in names], bool)[codes]
+        return mask
+
+    def _order(self, sort: str) -> NDArray[np.int64] | None:
+        """All rows in the order of a column, kept for the next query; ``None``: as in the file."""
+        name = sort.removeprefix("-")
+        if not name:
+            return None
+        with self._lock:
+            if sort in self._orders:
+                return self._orders[sort]
+        values = self._column(name, {**self.codes, **self.numbers})
+        # Unknown motion (NaN) comes last in both directions.
+        order = np.argsort(-values if sort.startswith("-") else values, kind="stable")
+        if name != "flag":
+            with self._lock:
+                self._orders[sort] = order
+                while len(self._orders) > KEPT_QUERIES:
+                    self._orders.popitem(last=False)
+        return order
+
+    def _column(self, name: str, columns: Mapping[str, NDArray[Any]]) -> NDArray[Any]:
+        if name not in columns:
+            raise MidframeError(f"no column '{name}' of this kind; there are: {', '.join(columns)}")
+        return columns[name]
+
+    def window(self, row: int) -> Window:
+        """The place of a row."""
+        first, top, left = (int(self.numbers[name][row]) for name in Window._fields[1:])
+        return Window(self.names["sequence"][self.codes["sequence"][row]], first, top, left)
+
+    def describe(self, row: int) -> dict[str, Any]:
+        """All that is known of a row, as JSON values (``None``: unknown)."""
+        told: dict[str, Any] = {"row": row}
+        for name in ("sequence", "reason", "split", "flag"):
+            told[name] = self.names[name][self.codes[name][row]]
+        for name, values in self.numbers.items():
+            value = values[row].item()
+            told[name] = value if np.isfinite(value) else None
+        flag = self.flags.get(self.window(row))
+        return told | {"note": flag.note if flag else ""}
+
+    def set_flag(self, row: int, flag: Flag | None) -> None:
+        """Set or take off the flag of a row's window, and write the file of flags at once.
+
+        Raises
+        ------
+        MidframeError
+            if the file cannot be written.
+        """
+        window = self.window(row)
+        with self._lock:
+            # What somebody else wrote meanwhile stays.
+            flags = read_flags(self.flags_path) if self.flags_path.exists() else {}
+            flags.pop(window, None)
+            if flag is not None:
+                flags[window] = flag
+            try:
+                write_flags(self.flags_path, flags)
+            except OSError as error:
+                raise MidframeError(
+                    f"{self.flags_path}: cannot write here ({error.strerror})"
+                ) from None
+            self.flags = flags
+            self.codes["flag"][self._rows_of(window)] = MARKS.index(flag.mark if flag else "none")
+            self._answers.clear()
+
+    def _rows_of(self, window: Window) -> NDArray[np.int64]:
+        """The rows at a place: none, or as often as it was drawn."""
+        if window.sequence not in self.names["sequence"]:
+            return np.zeros(0, np.int64)
+        match = self.codes["sequence"] == self.names["sequence"].index(window.sequence)
+        for name, value in zip(Window._fields[1:], window[1:], strict=True):
+            match &= self.numbers[name] == value
+        return np.flatnonzero(match)
+
+
+def generation(path: Path) -> str:
+    """Text that changes when a directory is replaced by another one.
+
+    Raises
+    ------
+    MidframeError
+        if it has gone.
+    """
+    try:
+        status = (path / MANIFEST).stat()
+    except OSError as error:
+        raise MidframeError(f"{path}: not there, or unfinished ({error.strerror})") from None
+    return f"{status.st_ino:x}-{status.st_mtime_ns:x}"

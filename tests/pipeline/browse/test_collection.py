@@ -1,0 +1,122 @@
+"""Windows are filtered and sorted as their table is, and flags go beside the store."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from pipeline.browse.collection import Collection, Query
+from pipeline.browse.detail import describe, explain
+from pipeline.browse.origins import Origins
+from pipeline.browse.pictures import PictureCache, Pictures, colour_wheel
+from pipeline.browse.query import parse
+from pipeline.errors import MidframeError
+from pipeline.frames.sequences import open_frames
+from pipeline.selection.triplets import Source
+from pipeline.store.flags import Flag, flags_file, read_flags
+from pipeline.store.patch_store import PatchStore
+from tests.conftest import directory_bytes
+
+
+def test_filters_and_sorting_are_those_of_the_table(patches: Path) -> None:
+    collection, table = Collection(patches), PatchStore.open(patches).candidates()
+    assert len(collection.rows(Query())) == len(table)
+    rows = collection.rows(parse({"reason": "taken,jump cut", "motion": "1~", "sort": "-motion"}))
+    expected = table[table["reason"].isin(["taken", "jump cut"]) & (table["motion"] >= 1)]
+    expected = expected.sort_values("motion", ascending=False, kind="stable")
+    assert rows.tolist() == expected.index.tolist()
+    both = collection.rows(parse({"sequence": "ride", "left": "10~40", "split": "train"}))
+    ride = table[(table["sequence"] == "ride") & table["left"].between(10, 40)]
+    assert both.tolist() == ride.index.tolist()
+    assert collection.rows(parse({"split": "test"})).tolist() == []
+
+
+@pytest.mark.parametrize(
+    ("address", "message"),
+    [
+        ({"motion": "fast~"}, "a range such as"),
+        ({"motion": "3"}, "a range such as"),
+        ({"sort": "beauty"}, "no column 'beauty'"),
+        ({"what_if": "tries"}, "name:value"),
+    ],
+)
+def test_a_query_that_makes_no_sense_is_named(
+    patches: Path, address: dict[str, str], message: str
+) -> None:
+    with pytest.raises(MidframeError, match=message):
+        Collection(patches).rows(parse(address))
+
+
+def test_refused_windows_are_cut_out_of_their_frames(patches: Path, source: Source) -> None:
+    collection = Collection(patches)
+    given = [source.frames, source.motion]
+    pictures = Pictures(collection, Origins(patches, collection.store.manifest, given))
+    sequences = {sequence.name: sequence for sequence in open_frames(source.frames)}
+    refused = int(collection.rows(parse({"reason": "jump cut"}))[0])
+    window, size = collection.window(refused), collection.store.patch_size
+    frames = list(sequences[window.sequence].read(window.first_frame, window.first_frame + 3))
+    place = (slice(window.top, window.top + size), slice(window.left, window.left + size))
+    np.testing.assert_array_equal(pictures.triplet(refused), [frame[place] for frame in frames])
+    taken = int(collection.rows(parse({"reason": "taken"}))[0])
+    np.testing.assert_array_equal(pictures.triplet(taken), collection.store.read([0])[0])
+    assert pictures.tile(taken, 64).shape == (64, 192, 3)
+    assert pictures.view(refused, "flow").shape == (size, size, 3)
+    assert pictures.view(refused, "frame").shape == frames[1].shape
+
+
+def test_missing_frames_are_said_where_they_are_needed(patches: Path, tmp_path: Path) -> None:
+    collection = Collection(patches)
+    pictures = Pictures(collection, Origins(tmp_path / "a" / "b", collection.store.manifest))
+    refused = int(collection.rows(parse({"reason": "jump cut"}))[0])
+    with pytest.raises(MidframeError, match="give their dataset directory to browse too"):
+        pictures.triplet(refused)
+    assert pictures.tile(int(collection.rows(parse({"reason": "taken"}))[0]), 64).any()
+
+
+def test_every_window_says_why_and_knows_its_neighbours(patches: Path) -> None:
+    collection = Collection(patches)
+    settings = collection.store.manifest["settings"]
+    for row in range(len(collection)):
+        told = describe(collection, row)
+        assert told["because"] == explain(told, settings)
+        assert row in [one["row"] for one in told["triplet"]]
+        for name in ("previous_triplet", "next_triplet"):
+            if told[name] is not None:
+                assert collection.window(told[name]).sequence == told["sequence"]
+                assert collection.window(told[name]).first_frame != told["first_frame"]
+    cut = int(collection.rows(parse({"reason": "jump cut"}))[0])
+    assert "jump cut lies in the triplet" in describe(collection, cut)["because"]
+
+
+def test_a_flag_is_written_beside_the_store_at_once(copied: Callable[[], Path]) -> None:
+    patches = copied()
+    before = directory_bytes(patches)
+    collection = Collection(patches)
+    collection.set_flag(3, Flag("bad", "torn"))
+    window = collection.window(3)
+    assert read_flags(flags_file(patches)) == {window: Flag("bad", "torn")}
+    assert collection.describe(3)["note"] == "torn"
+    assert collection.rows(parse({"flag": "bad"})).tolist() == [3]
+    assert Collection(patches).rows(parse({"flag": "bad"})).tolist() == [3]
+    collection.set_flag(3, None)
+    assert read_flags(flags_file(patches)) == {}
+    assert directory_bytes(patches) == before
+
+
+def test_kept_pictures_stay_below_their_limit() -> None:
+    cache = PictureCache(limit=100)
+    for number in range(50):
+        assert cache.get((number,), lambda: bytes(30)) == bytes(30)
+        assert cache.size <= 100
+    assert cache.get((49,), lambda: b"made again") == bytes(30)
+
+
+def test_the_colour_wheel_tells_directions_apart_and_greys_the_unknown() -> None:
+    flow = np.zeros((2, 2, 2), np.float32)
+    flow[0, 0], flow[0, 1], flow[1, 1] = (3, 0), (-3, 0), (np.nan, 0)
+    picture = colour_wheel(flow)
+    assert picture[0, 0].tolist() == [255, 0, 0]
+    assert picture[0, 1].tolist() == [0, 255, 255]
+    assert picture[1, 0].tolist() == [255, 255, 255]
+    assert picture[1, 1].tolist() == [128, 128, 128]

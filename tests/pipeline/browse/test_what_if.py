@@ -1,0 +1,69 @@
+"""What other settings would take is what `sample` takes with them, window by window."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from pipeline.browse.collection import Collection
+from pipeline.errors import MidframeError
+from pipeline.selection.judging import REASONS
+from pipeline.selection.patches import sample
+from pipeline.selection.triplets import Source
+from pipeline.settings import PatchSettings
+from pipeline.store.patch_store import PatchStore
+from tests.conftest import SMALL_PATCHES
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {},
+        {"motion_scale": 6.0},
+        {"cut_threshold": 1.0},
+        {"tries": 5, "max_taken": 2},
+        {"max_overlap": 0.3, "max_taken": 3},
+        {"max_per_sequence": 4},
+        {"repeat_threshold": 0.9},
+        {"repeat_threshold": None, "motion_scale": 3.0},
+        {"motion_scale": 3.0, "cut_threshold": 1.0, "max_overlap": 0.5, "max_per_sequence": 6},
+    ],
+)
+def test_the_answer_is_what_sample_takes(
+    source: Source, patches: Path, tmp_path: Path, changes: dict[str, Any]
+) -> None:
+    collection = Collection(patches)
+    settings = PatchSettings.model_validate(SMALL_PATCHES.model_dump() | changes)
+    sample([source], tmp_path / "out", settings, workers=0)
+    built = PatchStore.open(tmp_path / "out")
+    codes = collection.what_if.outcomes(changes)
+    answered = [REASONS[code].value for code in codes if code < len(REASONS)]
+    assert answered == built.candidates()["reason"].tolist()
+    told = collection.what_if.answer(changes)
+    assert told["total"]["now"] == len(built)
+    assert told["total"]["before"] == len(collection.store)
+    assert told["total"]["now"] - told["total"]["before"] == (
+        told["total"]["gained"] - told["total"]["lost"]
+    )
+    now = {row["name"]: row["now"] for row in told["sequences"] if row["now"]}
+    assert now == built.table()["sequence"].value_counts().to_dict()
+
+
+def test_what_cannot_be_answered_is_said(patches: Path) -> None:
+    asked = Collection(patches).what_if
+    with pytest.raises(MidframeError, match="'patch_size' cannot be asked"):
+        asked.answer({"patch_size": 32})
+    with pytest.raises(MidframeError, match="only the 8 windows that were tried"):
+        asked.answer({"tries": 9})
+    with pytest.raises(MidframeError, match="motion_scale"):
+        asked.answer({"motion_scale": -1})
+
+
+def test_changes_mark_what_is_gained_and_lost(patches: Path) -> None:
+    collection = Collection(patches)
+    changes = {"motion_scale": 4.0, "cut_threshold": 1.0}
+    told = collection.what_if.answer(changes)["total"]
+    counts = np.bincount(collection.what_if.changes(changes), minlength=3)
+    assert counts[1:].tolist() == [told["gained"], told["lost"]]
+    assert min(counts) > 0
