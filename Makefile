@@ -88,7 +88,7 @@ $(BENCH_READY): benchmarks/requirements.txt $(READY)
 bench: $(BENCH_READY)
 	@for file in benchmarks/bench_*.py; do echo "== $$file"; $(BIN)/python $$file || exit 1; done
 
-# Resolve the pinned dependencies anew. A "+cpu" label names a build of the same version.
+# Resolve the pinned dependencies again. A "+cpu" label names a build of the same version.
 lock:
 	@rm -rf .lock-venv && $(PYTHON) -m venv .lock-venv
 	@.lock-venv/bin/python -m pip install --quiet ".[test,lint,docs]"

@@ -187,7 +187,7 @@ def in_chromium(address: str) -> None:
     """Time to the first tiles, to the last ones, and to a filter, as seen in a browser."""
     chromium = shutil.which("chromium")
     if chromium is None:
-        print("  (no Chromium here: times in a browser are left out)")
+        print("  (no Chromium here: times in a browser are skipped)")
         return
     from playwright.sync_api import sync_playwright
 

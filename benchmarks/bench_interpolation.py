@@ -101,7 +101,7 @@ def main() -> None:
     has_ffmpeg = shutil.which("ffmpeg") is not None
     names = [*MODELS, *(["minterpolate"] if has_ffmpeg else [])]
     if not has_ffmpeg:
-        print("minterpolate is left out: there is no command ffmpeg (Debian's package: ffmpeg)")
+        print("minterpolate is skipped: there is no command ffmpeg (Debian's package: ffmpeg)")
     print(f"{'PSNR, dB':<22}" + "".join(f"{name:>14}" for name in names))
     columns: dict[str, list[float]] = {name: [] for name in names}
     for clip in CUTS:

@@ -91,7 +91,7 @@ def joined(shots: list[list[Frame]], count: int, random: np.random.Generator) ->
 
 
 def jumps(shot: list[Frame], random: np.random.Generator) -> Footage:
-    """One shot, of which 8 to 20 frames are left out at two places."""
+    """One shot, of which 8 to 20 frames are dropped at two places."""
     gaps = random.integers(8, 21, size=2)
     first, second = (len(shot) - int(gaps.sum())) * np.array([1, 2]) // 3
     kept = [
@@ -356,7 +356,7 @@ def main() -> None:
     rows = {name: above(scores[name], threshold) for name, (_, threshold) in measures.items()}
     for name, detector in (("content", ContentDetector), ("histogram", HistogramDetector)):
         find = as_it_comes(detector)
-        rows[f"{name}, as it comes"] = [find(one.frames) for one in footage]
+        rows[f"{name}, defaults"] = [find(one.frames) for one in footage]
     tallies = {name: by_kind(footage, reported) for name, reported in rows.items()}
     print(f"{'':24}" + "".join(f"{name:>24}" for name in tallies))
     for kind in tallies["ours"]:

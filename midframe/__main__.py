@@ -41,7 +41,7 @@ def _doctor(arguments: argparse.Namespace) -> None:
     findings = examine()
     print(report(findings))
     if broken := [finding.subject for finding in findings if finding.state == "broken"]:
-        raise MidframeError(f"doctor: mend this first: {', '.join(broken)}")
+        raise MidframeError(f"doctor: fix this first: {', '.join(broken)}")
 
 
 def _completion(arguments: argparse.Namespace) -> None:
@@ -65,7 +65,7 @@ def build_parser() -> argparse.ArgumentParser:
     model.__main__.add_commands(commands)
 
     doctor = commands.add_parser(
-        "doctor", help="what this machine has (GPU, codecs, SLURM, space), and what to do about it"
+        "doctor", help="what this machine has (GPU, codecs, SLURM, space), and how to get the rest"
     )
     doctor.set_defaults(command=_doctor)
 

@@ -1,7 +1,7 @@
 """``midframe doctor``: what this machine has, and what to do about what is missing.
 
-Each function looks at one thing and returns a `Finding`: ``ok`` is as it should be, ``absent``
-costs speed or a feature that not everybody needs, ``broken`` stops commands.
+Each function looks at one thing and returns a `Finding`: ``ok`` is fine, ``absent`` costs
+speed or an optional feature, ``broken`` stops commands.
 """
 
 import platform
@@ -25,7 +25,7 @@ PROGRAM_SECONDS = 20
 
 @dataclass(frozen=True)
 class Finding:
-    """One line of the report: what was looked at, how it is, what was seen, what to do."""
+    """One line of the report: the subject, its state, what was seen, what to do."""
 
     subject: str
     state: Literal["ok", "absent", "broken"]
@@ -80,7 +80,9 @@ def gpu() -> Finding:
             "networks run on the CPU: fine for the demonstration, slow for the paper's training"
         )
     elif torch.version.cuda is None:
-        advice = "there is an NVIDIA driver, but PyTorch is built without CUDA: install one with it"
+        advice = (
+            "there is an NVIDIA driver, but PyTorch is built without CUDA: install a CUDA build"
+        )
     else:
         advice = f"PyTorch needs CUDA {torch.version.cuda}: see `nvidia-smi` for the driver's"
     return Finding("GPU", "absent", "no CUDA device", advice)
@@ -138,7 +140,7 @@ def ffmpeg() -> Finding:
             "ffmpeg",
             "absent",
             "no such program",
-            "commands do without; tests compare with it: apt-get install ffmpeg",
+            "no command needs it; tests compare with it: apt-get install ffmpeg",
         )
     try:
         said = subprocess.run(
@@ -182,7 +184,10 @@ def kernel_cache() -> Finding:
         from pipeline.flow.window_costs import fill_differences
     except RuntimeError as error:
         return Finding(
-            "kernel cache", "broken", str(error), "set NUMBA_CACHE_DIR to a folder of yours"
+            "kernel cache",
+            "broken",
+            str(error),
+            "set NUMBA_CACHE_DIR to a folder that you can write",
         )
     folder = Path(str(fill_differences.stats.cache_path))
     return _folder("kernel cache", folder, "NUMBA_CACHE_DIR")
@@ -202,7 +207,7 @@ def _folder(subject: str, folder: Path, variable: str) -> Finding:
             subject,
             "broken",
             f"{folder} cannot be written ({error.strerror})",
-            f"set {variable} to a folder of yours",
+            f"set {variable} to a folder that you can write",
         )
 
 

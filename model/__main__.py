@@ -48,7 +48,7 @@ def _train_arguments(parser: argparse.ArgumentParser) -> None:
         type=float,
         default=STATE_MINUTES,
         metavar="M",
-        help="minutes between two states that a killed run can go on from (default: %(default)g)",
+        help="minutes between two states that a killed run can resume from (default: %(default)g)",
     )
     parser.add_argument(
         "--processes",
@@ -132,7 +132,7 @@ def _evaluate_arguments(parser: argparse.ArgumentParser) -> None:
     _model_arguments(parser, others=True)
     output_argument(parser, "directory to write: scores.csv and the pictures asked for")
     parser.add_argument(
-        "--label", metavar="NAME", help="name of the model in tables (default: its file's)"
+        "--label", metavar="NAME", help="name of the model in tables (default: that of its file)"
     )
     threads_argument(parser)
     settings_argument(parser, "settings of the evaluation")
@@ -166,7 +166,7 @@ def _tables_arguments(parser: argparse.ArgumentParser) -> None:
         help="directories that evaluate has written, one a row",
     )
     parser.add_argument(
-        "--left-out",
+        "--skipped",
         metavar="WHY",
         help="write a table without rows that says why there are none",
     )
@@ -176,17 +176,17 @@ def _tables_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _tables(arguments: argparse.Namespace) -> None:
-    from model.reporting.tables import leave_out, make_table
+    from model.reporting.tables import make_table, skip_table
     from model.settings import TableSettings
     from pipeline.errors import MidframeError
     from pipeline.settings import load
 
     settings = load(TableSettings, arguments.settings)
-    if bool(arguments.evaluations) == bool(arguments.left_out):
-        raise MidframeError("tables: give evaluations, or --left-out and why there are none")
-    if arguments.left_out:
-        leave_out(arguments.left_out, settings, arguments.out)
-        notice(f"{settings.title}: left out: {arguments.left_out}")
+    if bool(arguments.evaluations) == bool(arguments.skipped):
+        raise MidframeError("tables: give evaluations, or --skipped and why there are none")
+    if arguments.skipped:
+        skip_table(arguments.skipped, settings, arguments.out)
+        notice(f"{settings.title}: skipped: {arguments.skipped}")
     else:
         make_table(arguments.evaluations, settings, arguments.out)
 
@@ -234,11 +234,11 @@ def _report_arguments(parser: argparse.ArgumentParser) -> None:
             f"--{name}", type=Path, nargs="+", default=[], metavar="PATH", help=what
         )
     parser.add_argument(
-        "--left-out",
+        "--skipped",
         nargs="+",
         default=[],
         metavar="WHY",
-        help="lines that say what was left out, and why",
+        help="lines that say what was skipped, and why",
     )
     parser.set_defaults(command=_report)
 
@@ -253,7 +253,7 @@ def _report(arguments: argparse.Namespace) -> None:
         tables=arguments.table,
         figures=arguments.figures,
         videos=arguments.video,
-        left_out=arguments.left_out,
+        skipped=arguments.skipped,
     )
     write_report(parts, arguments.out, arguments.title)
 
@@ -299,7 +299,7 @@ def _interpolate(arguments: argparse.Namespace) -> None:
     if len(sources) == 1:
         check_paths(sources[0], target)
     elif arguments.times != 2:
-        raise MidframeError("--times: between two images one is made; it is for videos only")
+        raise MidframeError("--times: for videos only; two images give one between them")
     predictor = load_predictor(arguments.model, arguments.device, settings.tile_pixels)
     if len(sources) == 1:
         interpolate_video(sources[0], target, predictor, arguments.times, settings)
@@ -344,7 +344,7 @@ def _fetch_vgg(arguments: argparse.Namespace) -> None:
 
 
 def add_commands(commands: Commands) -> None:
-    """Add the commands of networks, in the order in which a network comes to use."""
+    """Add the commands of networks, in the order in which they are used."""
     _train_arguments(commands.add_parser("train", help="train one stage"))
     _evaluate_arguments(commands.add_parser("evaluate", help="measure a model on triplets"))
     _tables_arguments(commands.add_parser("tables", help="compare evaluations in a table"))

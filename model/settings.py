@@ -60,7 +60,7 @@ class TrainingSettings(Settings):
     """One stage of training, as the command `train` takes it; the defaults are the paper's."""
 
     network: NetworkSettings | None = None
-    """The network to train. Left out: that of the weights the stage starts from, or, when it
+    """The network to train. Default: that of the weights the stage starts from, or, when it
     starts from scratch, the paper's."""
     epochs: int = Field(50, ge=1)
     """Passes over the training patches."""
@@ -99,7 +99,7 @@ class TrainingSettings(Settings):
     """Epochs between two saved weights; those of the last epoch are always saved."""
     visual_tests: list[str] = []
     """Triplets, each `sequence:first_frame` of the dataset `frames`, that are predicted whole
-    after each epoch, to be looked at; ten validation patches always are."""
+    after each epoch, to look at; ten validation patches always are."""
     seed: int = Field(0, ge=0)
     """Seed of the initial weights, of the order of the samples and of their augmentation."""
 
@@ -203,9 +203,9 @@ class EvaluationSettings(Settings):
         if self.size is not None and min(self.size) < 11:
             raise ValueError("size: width and height must be at least 11, the window of the SSIM")
         if (self.subset is not None) != (self.layout == "snu-film"):
-            raise ValueError("subset: is needed for the layout 'snu-film', and for no other")
+            raise ValueError("subset: the layout 'snu-film' needs it, and no other takes it")
         if self.layout != "sequences" and (self.stride != 3 or self.part != (0.0, 1.0)):
-            raise ValueError("stride, part: a benchmark names its triplets; leave them out")
+            raise ValueError("stride, part: a benchmark names its triplets; omit them")
         check_names(self.triplets or (), "triplets")
         return self
 
@@ -216,7 +216,7 @@ class TableRow(Settings):
     label: str
     """Name of the model in the table."""
     published: str | None = None
-    """The row of the published table to stand beside; null: none."""
+    """The row of the published table to compare with; null: none."""
 
 
 class TableSettings(Settings):
@@ -227,14 +227,14 @@ class TableSettings(Settings):
     protocols: list[ProtocolName] = Field(["as_published", "niklaus", "standard"], min_length=1)
     """Protocols to show, in this order."""
     rows: list[TableRow] | None = None
-    """One row for each evaluation, in the order they are given in; null: their own labels."""
+    """One row for each evaluation, in the given order; null: their own labels."""
     published: Literal["table-1", "table-2", "middlebury"] | None = None
-    """The published table whose numbers are put beside ours."""
+    """The published table whose numbers appear beside ours."""
     baseline: str = "linear"
     """Label of the row that the others are compared with, triplet by triplet."""
     seeds: dict[str, list[str]] = {}
-    """Rows that are one stage trained with several seeds, by the label they get together: the
-    table adds their mean and their spread over the training runs."""
+    """Rows of one stage trained with several seeds, by their common label: the table adds their
+    mean and their spread over the training runs."""
     resamples: int = Field(2000, ge=100)
     """Bootstrap samples behind each 95 % interval."""
     seed: int = Field(0, ge=0)
@@ -253,11 +253,11 @@ class FigureSettings(Settings):
 
     triplets: list[str] = []
     """Triplets, `sequence:first_frame`, to show side by side; each must be kept by the
-    evaluations. Left out: every triplet that all of them kept."""
+    evaluations. Default: every triplet that all of them kept."""
     error_peak: int = Field(64, ge=1, le=255)
     """Difference in levels (0..255) that the error map shows as its brightest colour."""
     note: str = ""
-    """A remark that stands beside the name of every triplet, such as `seen in training`."""
+    """A remark beside the name of every triplet, such as `seen in training`."""
     dpi: int = Field(200, ge=50, le=600)
     """Resolution of the PNG files in dots an inch."""
 
@@ -270,7 +270,7 @@ class VideoSettings(Settings):
     preset: Literal["ultrafast", "veryfast", "fast", "medium", "slow", "veryslow"] = "medium"
     """Speed of H.264: slower makes smaller files."""
     cut_threshold: float | None = Field(8e-3, gt=0)
-    """Histogram distance above which two frames are held to be a jump cut; across one, the nearer
-    frame is repeated. null: no cuts are looked for."""
+    """Histogram distance above which two frames count as a jump cut; across one, the nearer frame
+    is repeated. null: no search for cuts."""
     tile_pixels: int = Field(2048 * 1280, ge=32 * 32)
     """Pixels of the largest piece of a frame that the network sees at once; bounds the memory."""

@@ -90,7 +90,7 @@ def _verify(arguments: argparse.Namespace) -> None:
     damage = verify[manifest_kind(arguments.directory, list(verify))](arguments.directory)
     if damage:
         raise MidframeError("\n".join(damage))
-    print(f"{arguments.directory}: sound")
+    print(f"{arguments.directory}: intact")
 
 
 def _inspect(arguments: argparse.Namespace) -> None:
@@ -125,7 +125,7 @@ def _exclude_argument(parser: argparse.ArgumentParser) -> None:
         nargs="+",
         default=[],
         metavar="FLAGS",
-        help="leave out the windows that these files of flags (see browse) mark as bad",
+        help="skip the windows that these files of flags (see browse) mark as bad",
     )
 
 
@@ -176,8 +176,8 @@ def add_commands(commands: Commands) -> None:
         nargs="+",
         default=[],
         metavar="PATCHES",
-        help="patch directories with which no frame may be shared, such as the training patches "
-        "when validation patches are chosen",
+        help="patch directories that must share no frame with the new one, such as the training "
+        "patches when validation patches are chosen",
     )
     _exclude_argument(sample)
     output_argument(sample, "patch directory to write")
@@ -185,7 +185,7 @@ def add_commands(commands: Commands) -> None:
     cluster_arguments(sample)
     sample.set_defaults(command=_sample)
 
-    verify = commands.add_parser("verify", help="read a whole store; exit 1 where it is damaged")
+    verify = commands.add_parser("verify", help="read a whole store; exit 1 if it is damaged")
     verify.add_argument("directory", type=Path, metavar="DIR", help="motion or patch directory")
     verify.set_defaults(command=_verify)
 
@@ -223,7 +223,7 @@ def add_commands(commands: Commands) -> None:
         type=Path,
         nargs="+",
         metavar="PATCHES",
-        help="patch directory; several (training and validation) go into one export, told apart "
+        help="patch directory; several (training and validation) go into one export, kept apart "
         "by their split",
     )
     export.add_argument(

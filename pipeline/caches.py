@@ -1,7 +1,7 @@
-"""Where compiled code and font lists are kept, also where everything else is read only.
+"""Where compiled code and font lists are kept, even if everything else is read-only.
 
-Numba keeps what it compiles beside the source, or else in the user's cache; in an installation that
-is read only (a container, a package manager's store) under a HOME that is too, it gives up with a
+Numba keeps what it compiles beside the source, or else in the user's cache. If both the
+installation (a container, a package manager's store) and HOME are read-only, it fails with a
 traceback.
 """
 
@@ -28,16 +28,16 @@ def prepare_caches(
     environment: MutableMapping[str, str] | None = None,
     tell: Callable[[str], None] = notice,
 ) -> None:
-    """Choose folders for compiled code and for matplotlib, where their own cannot be written.
+    """Choose folders for compiled code and for matplotlib if their own cannot be written.
 
-    Compiled code stays beside the source where that can be written; else it goes to the user's
-    cache, else to a temporary folder that goes with the process, with one line that says so. What
-    the user has set is left alone. Numba reads the folder when it is loaded, and matplotlib too.
+    Compiled code stays beside the source if that can be written; else it goes to the user's cache,
+    else to a temporary folder that the process deletes at its end, with one line that says so. What
+    the user has set stays. Numba and matplotlib read the folder when they are loaded.
 
     Parameters
     ----------
     package : the folder of an installed package.
-    environment : left out, the process's own.
+    environment : default: the process's own.
     tell : takes the line.
     """
     environment = os.environ if environment is None else environment
@@ -61,7 +61,7 @@ def prepare_caches(
 
 
 def user_cache(environment: MutableMapping[str, str] | None = None) -> Path:
-    """The user's cache folder of this program, which may not be there."""
+    """The user's cache folder of this program, which may not exist."""
     environment = os.environ if environment is None else environment
     if given := environment.get("XDG_CACHE_HOME"):
         return Path(given) / "midframe"
@@ -88,7 +88,7 @@ def _home(environment: MutableMapping[str, str]) -> Path:
 
 
 def _writable(folder: Path) -> bool:
-    """Whether files can be made in a folder, which is made where it is not there."""
+    """Whether files can be created in a folder, which is created if it is missing."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=folder):

@@ -1,4 +1,4 @@
-"""Dask: many small tasks, on this machine's cores or on a cluster the user has started."""
+"""Dask: many small tasks, on this machine's cores or on a cluster that the user has started."""
 
 import contextlib
 import logging
@@ -18,8 +18,8 @@ from pipeline.progress import notice
 Task = TypeVar("Task")
 Result = TypeVar("Result")
 
-# Tasks of a kind need the same arrays again and again. Dask would have each freed one given back to
-# the system, and the next one fetched page by page, which takes a tenth of the time of a flow.
+# Tasks of a kind need the same arrays again and again. By default Dask returns each freed one to
+# the system and fetches the next page by page, which takes a tenth of the time of a flow.
 KEPT_MEMORY = {
     "MALLOC_MMAP_THRESHOLD_": str(32 << 20),  # bytes, the most that glibc takes
     "MALLOC_TRIM_THRESHOLD_": str(64 << 20),
@@ -27,10 +27,10 @@ KEPT_MEMORY = {
 # Tasks handed to the scheduler for each thread of the workers: enough to keep them busy, few enough
 # that neither the scheduler nor this process holds more as the work grows.
 TASKS_AHEAD = 16
-# Seconds after which the workers are counted again: some may have joined, or gone.
+# Seconds after which the workers are counted again: some may have joined or left.
 COUNT_INTERVAL = 5.0
 CONNECT_TIMEOUT = 20.0  # seconds
-# How often a task is tried again on another worker when the one that ran it died.
+# How often another worker retries a task whose worker died.
 ALLOWED_DEATHS = 3
 
 
@@ -45,14 +45,14 @@ class Cluster:
     ) -> Iterator[tuple[Task, Result]]:
         """Yield each task with its result as it is done, in any order.
 
-        An exception in a task is raised here, and what is not yet started is dropped. A task whose
-        worker dies is run again by another.
+        An exception in a task is raised here, and tasks that have not started are dropped. If a
+        worker dies, another runs its task again.
 
         Raises
         ------
         MidframeError
-            if the workers that ran a task died again and again, with the task (its ``str``); or if
-            the scheduler is gone.
+            if a task repeatedly kills its worker, naming the task (its ``str``); or if the
+            scheduler is gone.
         """
         client = self._client
         if client is None:
@@ -82,8 +82,8 @@ class Cluster:
                 submit(threads * TASKS_AHEAD - len(running))
         except KilledWorker as error:
             raise MidframeError(
-                f"{running[error.task]}: {error.allowed_failures + 1} workers died of it; is the "
-                "memory of a worker too small, or a file damaged?"
+                f"{running[error.task]}: {error.allowed_failures + 1} workers died while running "
+                "it; is the memory of a worker too small, or a file damaged?"
             ) from None
         except CancelledError:
             raise MidframeError(
@@ -115,7 +115,7 @@ def connect(workers: int | None = None, scheduler: str | None = None) -> Iterato
     if scheduler is None and workers is None:
         scheduler = os.environ.get("DASK_SCHEDULER_ADDRESS") or None
     if scheduler is not None:
-        # A scheduler that goes is told in one line by `Cluster.map`.
+        # `Cluster.map` reports in one line that the scheduler is gone.
         logging.getLogger("distributed.client").setLevel(logging.CRITICAL)
         try:
             client = Client(scheduler, timeout=CONNECT_TIMEOUT)
@@ -154,7 +154,7 @@ def _start_workers(count: int) -> Iterator[LocalCluster]:
     settings = {
         "distributed.nanny.pre-spawn-environ": environment,
         "distributed.scheduler.allowed-failures": ALLOWED_DEATHS,
-        # What the scheduler remembers of finished tasks, which nobody reads here.
+        # What the scheduler remembers of finished tasks; unused here.
         "distributed.admin.low-level-log-length": 1000,
         "distributed.admin.log-length": 1000,
     }

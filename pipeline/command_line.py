@@ -25,7 +25,7 @@ def settings_argument(parser: argparse.ArgumentParser, what: str) -> None:
         "--settings",
         metavar="S",
         help=f"{what} as JSON text, or a YAML or JSON file that holds them; "
-        "what is left out keeps its default (see docs/settings.md)",
+        "keys that it does not name keep their defaults (see docs/settings.md)",
     )
 
 
@@ -71,8 +71,8 @@ def run(parser: argparse.ArgumentParser, arguments: Sequence[str] | None = None)
     arguments. A `MidframeError` becomes one line on standard error and status 1, an interrupt
     (Ctrl-C) status 130; any other exception is a bug and keeps its traceback. SIGTERM, which
     batch systems send, ends the command as an interrupt does, so that nothing half-written stays.
-    Before the command loads any library that computes, all are told how many threads to use
-    (`pipeline.processor`) and where to keep compiled code (`pipeline.caches`).
+    Before the command loads a library that computes, this sets how many threads each uses
+    (`pipeline.processor`) and where compiled code goes (`pipeline.caches`).
     """
     parsed = parser.parse_args(arguments)
     before = signal.signal(signal.SIGTERM, signal.default_int_handler)

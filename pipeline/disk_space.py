@@ -1,4 +1,4 @@
-"""What a disk that is full, or cannot be written, looks like to the user."""
+"""Errors about a disk that is full or cannot be written, as the user sees them."""
 
 import errno
 import os
@@ -9,7 +9,7 @@ from pipeline.errors import MidframeError
 
 
 def require_writable(folder: Path) -> None:
-    """Make ``folder`` where it is missing; raise `MidframeError` if nothing can be put there."""
+    """Create ``folder`` if it is missing; raise `MidframeError` if nothing can be put there."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
         if not os.access(folder, os.W_OK | os.X_OK):
@@ -25,7 +25,7 @@ def require_free(folder: Path, needed: int) -> None:
 
 
 def write_error(folder: Path, error: OSError, needed: int | None = None) -> MidframeError:
-    """Tell in one line why ``needed`` bytes (None: not known) cannot be written in ``folder``."""
+    """Say in one line why ``needed`` bytes (None: not known) cannot be written in ``folder``."""
     if error.errno not in (errno.ENOSPC, errno.EDQUOT):
         return MidframeError(
             f"{folder}: cannot write here ({error.strerror}); choose another folder"

@@ -2,7 +2,7 @@
 
 
 class MidframeError(Exception):
-    """A mistake in the input, the settings or the machine, told in one line.
+    """A mistake in the input, the settings or the machine, in one line.
 
     The message says what was wrong, where, and what to do. The command line prints it and exits
     with status 1; every other exception is a bug and keeps its traceback.

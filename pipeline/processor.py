@@ -1,4 +1,4 @@
-"""How many threads: the one place that asks the machine, and tells every library.
+"""How many threads: the one place that asks the machine and sets every library.
 
 A process may see more cores than it may use. Linux binds it to some of them (affinity), a
 container gives it a quota (cgroups), a batch system a share, Snakemake a number of threads.
@@ -27,11 +27,11 @@ THREAD_COUNTS = (
     "OPENCV_FOR_THREADS_NUM",
     "ZARR_THREADING__MAX_WORKERS",
 )
-# A thread of OpenMP that waits for the others of its team burns its core meanwhile, by default for
-# milliseconds. Where another process wants that core, the one that is waited for does not get it.
+# A thread of OpenMP that waits for the others of its team burns its core, by default for
+# milliseconds. If another process shares that core, the thread that is waited for does not get it.
 QUIET_WAITING = {"OMP_WAIT_POLICY": "PASSIVE", "GOMP_SPINCOUNT": "0", "KMP_BLOCKTIME": "0"}
-# Where others have said how many threads a process should have: our setting, SLURM, and OpenMP's
-# variable, which Snakemake sets for each job, and people for themselves.
+# Variables that say how many threads a process should have: our setting, SLURM's, and OpenMP's,
+# which Snakemake sets for each job and people set themselves.
 SHARES = ("SLURM_CPUS_PER_TASK", "OMP_NUM_THREADS")
 PROCESSES = "LOCAL_WORLD_SIZE"  # of one training on this machine: torchrun's, and our launcher's
 
@@ -43,7 +43,7 @@ class Limit:
     Attributes
     ----------
     cores : how many it leaves, at least 1.
-    source : who says so, as it stands in a log.
+    source : who says so, as a log shows it.
     """
 
     cores: int
@@ -70,7 +70,7 @@ class Cores:
 
     @property
     def reason(self) -> str:
-        """Which limit decides; empty where none does."""
+        """Which limit decides; empty if none does."""
         tight = [limit for limit in self.limits if limit.cores == self.allowed < self.seen]
         return tight[0].source if tight else ""
 
@@ -83,8 +83,8 @@ def find_cores(
     Parameters
     ----------
     root : where the trees ``proc`` and ``sys`` lie.
-    environment : left out, the process's own.
-    seen : cores of the machine; left out, those of this one, and the affinity counts.
+    environment : default: the process's own.
+    seen : cores of the machine; default: those of this one, and the affinity counts.
 
     Raises
     ------
@@ -95,12 +95,12 @@ def find_cores(
     limits = []
     if seen is None:
         seen = os.cpu_count() or 1
-        # Linux only; elsewhere nothing binds a process that could be asked.
+        # Linux only; elsewhere there is no affinity to ask for.
         if hasattr(os, "sched_getaffinity"):
             limits.append(Limit(len(os.sched_getaffinity(0)), "the affinity of the process"))
     quota = cgroup_quota(root)
     if quota is not None:
-        # A thread more than whole cores would be stopped for a part of each period, and waited for.
+        # A thread beyond whole cores would be stopped for part of each period, and others wait.
         limits.append(Limit(max(1, math.floor(quota)), f"a quota of {quota:g} (cgroup)"))
     processes = _number(environment, PROCESSES)
     for name in SHARES:
@@ -140,7 +140,7 @@ def _groups(root: Path) -> Iterator[Path]:
             continue
         inside = PurePosixPath(path.lstrip("/"))
         for mount in mounts:
-            # In a container the path may be that of the host, which is not to be seen from inside:
+            # In a container the path may be that of the host, which is invisible from inside:
             # then the mount itself is the container's group.
             for folder in (inside, *inside.parents):
                 yield mount / folder
@@ -180,7 +180,7 @@ class Threads:
     ----------
     count : threads for each library.
     cores : what it was chosen from.
-    source : who chose it; empty where it is simply what is allowed.
+    source : who chose it; empty if it is simply what is allowed.
     """
 
     count: int
@@ -207,7 +207,7 @@ def choose_threads(
 
     Parameters
     ----------
-    wanted : what the user asks for; left out, the environment variable `SETTING` does, and without
+    wanted : what the user asks for; default: the environment variable `SETTING` does, and without
         it as many as there are cores allowed. What is asked for is taken as it is, except that
         several processes of one training share it.
 
@@ -233,14 +233,14 @@ def use_threads(
 ) -> None:
     """Let every library use ``count`` threads, in this process and those it starts.
 
-    Libraries read this when they are loaded, so it comes before. How OpenMP's threads wait is left
-    as it is where the user has said it.
+    Libraries read this when they are loaded, so call it before. A user's own choice of how OpenMP's
+    threads wait stays.
 
     Parameters
     ----------
-    exactly : where two cores seen are one with two sets of registers, or fewer than ``count`` are
-        there, torch takes the number of real ones instead; not so if this is set.
-    environment : left out, the process's own.
+    exactly : if two of the cores seen are one with two sets of registers, or there are fewer than
+        ``count``, torch by default takes the number of real ones; not if this is set.
+    environment : default: the process's own.
     """
     environment = os.environ if environment is None else environment
     environment.update(dict.fromkeys(THREAD_COUNTS, str(count)))

@@ -26,7 +26,7 @@ def progress(
 ) -> Iterator[T]:
     """Yield ``items`` while showing how many of ``total`` are done, the rate and the time left.
 
-    ``amount`` tells how many ``unit`` an item stands for.
+    ``amount`` says how many ``unit`` an item counts for.
     """
     if sys.stderr.isatty():
         with tqdm(total=total, desc=label, unit=f" {unit}", dynamic_ncols=True) as bar:

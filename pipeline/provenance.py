@@ -1,8 +1,8 @@
 """Manifests, digests and atomic publishing: why a directory with the right name can be trusted.
 
-Every stage writes its data under another name in the same folder, adds a ``manifest.json``, and
-renames the whole when it is complete. A manifest holds no time and no absolute path, so the same
-inputs and settings give the same bytes.
+Every stage writes its data under a temporary name in the same folder, adds a ``manifest.json``, and
+renames the directory when it is complete. A manifest holds no time and no absolute path, so the
+same inputs and settings give the same bytes.
 """
 
 import contextlib
@@ -158,8 +158,8 @@ def _load_manifest(directory: Path, kinds: Sequence[str]) -> dict[str, Any]:
 def publish(directory: Path) -> Iterator[Path]:
     """Yield a new folder beside ``directory`` that takes its name when the block ends well.
 
-    A block that fails leaves nothing behind, and ``directory`` as it was. A directory that was
-    there before is replaced; one that holds no manifest (so is not ours) is refused unless empty.
+    A block that fails leaves nothing behind, and ``directory`` as it was. An existing directory is
+    replaced; one without a manifest (so not ours) is refused unless it is empty.
 
     Raises
     ------
@@ -186,7 +186,7 @@ def publish(directory: Path) -> Iterator[Path]:
 
 
 def _remove_abandoned(directory: Path) -> None:
-    """Remove what runs on this machine left beside ``directory`` when they were killed."""
+    """Remove what killed runs on this machine have left beside ``directory``."""
     prefix = f".{directory.name}.partial-{socket.gethostname()}-"
     for left in directory.parent.glob(f"{glob.escape(prefix)}*"):
         process = left.name.removeprefix(prefix)

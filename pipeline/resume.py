@@ -1,4 +1,4 @@
-"""Publishing what takes long: a run that was killed, or ran out of disk, is taken up again."""
+"""Publishing what takes long: a run resumes after it was killed or ran out of disk."""
 
 import contextlib
 import errno
@@ -16,7 +16,7 @@ from pipeline.provenance import check_replaceable, digest, file_digest, package_
 
 
 def code_digest(folder: Path = Path(__file__).parent) -> str:
-    """Digest of a package's source files, those of its rooms too; this one's, if left out."""
+    """Digest of a package's source files, those of its rooms too; default: this one's."""
     files = sorted(folder.rglob("*.py"))
     return digest({file.relative_to(folder).as_posix(): file_digest(file) for file in files})
 
@@ -27,7 +27,7 @@ def publish_resumable(directory: Path, identity: Any) -> Iterator[Path]:
 
     Otherwise it stays, and the next call with the same ``identity`` (and code, and packages)
     yields it with what it holds; files named ``*.partial``, which a killed process may have left
-    half-written, are removed before. What other identities have left is removed at the end.
+    half-written, are removed first. What other identities have left is removed at the end.
 
     Parameters
     ----------
@@ -71,13 +71,13 @@ def _locked(lock: Path, directory: Path) -> Iterator[None]:
         held.acquire(timeout=0)
     except Timeout:
         raise MidframeError(
-            f"{directory}: another process is writing it; wait for it, or end it"
+            f"{directory}: another process is writing it; wait for it, or stop it"
         ) from None
     try:
         yield
     finally:
-        # While it is held: who waits for it notices that it has gone, and makes another. Windows
-        # removes no open file, but when it is released.
+        # While it is held: a waiting process notices that it is gone, and makes another. Windows
+        # removes an open file only after its release.
         with contextlib.suppress(PermissionError):
             lock.unlink(missing_ok=True)
         held.release()

@@ -1,7 +1,7 @@
 """Settings of the data stages: the only source of their defaults, types, units and ranges.
 
 `Settings` is the base of every settings class of the project. An unknown key is an error that
-names the nearest known one, and every error tells the path of the key and what is allowed.
+names the nearest known one, and every error gives the path of the key and what is allowed.
 """
 
 import difflib
@@ -75,7 +75,7 @@ def _describe(problem: Any) -> str:
 def load(cls: type[SettingsType], text_or_path: str | None, **given: Any) -> SettingsType:
     """Settings from JSON text, from a YAML or JSON file, or (``None``) the defaults.
 
-    ``given`` are values from elsewhere on the command line; they go before those of the text.
+    ``given`` are values from elsewhere on the command line; they take precedence over the text.
 
     Raises
     ------
@@ -135,9 +135,9 @@ class DatasetSettings(Settings):
     """Number of the stream of every video file that is used, as `ffprobe` counts them; null: the
     one that FFmpeg finds best, and never a cover picture."""
     on_bad_frame: OnBadFrame = "error"
-    """What frames that cannot be used do (unreadable, or of another size or colour mode than the
-    rest): stop with the file and the fix, or be left out, with every triplet they are part of, and
-    listed with the reason. A sequence without a triplet is left out as a whole."""
+    """What to do with frames that cannot be used (unreadable, or of another size or colour mode
+    than the rest): stop and name the file and the fix, or skip them with every triplet that holds
+    one, and list them with the reason. A sequence without a triplet is skipped as a whole."""
 
     @model_validator(mode="after")
     def _path_fits_source(self) -> Self:
@@ -206,14 +206,14 @@ class PatchSettings(Settings):
     tries: int = Field(30, ge=1)
     """Random windows tried in each triplet."""
     patch_stride: int = Field(1, ge=1)
-    """Windows start at multiples of so many pixels; 1: anywhere."""
+    """Windows start at multiples of this many pixels; 1: anywhere."""
     max_taken: int = Field(20, ge=1)
-    """At most so many windows taken from one triplet: the first ones accepted."""
+    """Most windows taken from one triplet: the first ones accepted."""
     max_overlap: float = Field(1.0, ge=0, le=1)
-    """Largest part of a window's area (0..1) that it may share with another one taken from the
-    same triplet; 1: any."""
+    """Largest fraction of a window's area (0..1) that it may share with another one taken from
+    the same triplet; 1: any."""
     max_per_sequence: int | None = Field(None, ge=1)
-    """At most so many windows taken from one sequence, drawn among its accepted ones; null: all."""
+    """Most windows taken from one sequence, drawn among its accepted ones; null: all."""
     statistic: Literal["mean_magnitude", "norm_of_mean"] = "mean_magnitude"
     """Motion of a window: mean length of its flow vectors, or length of the mean vector (in which
     opposite motions cancel), in pixels."""
@@ -221,27 +221,27 @@ class PatchSettings(Settings):
     """Motion in pixels at which a window is always accepted; below, with probability
     motion / scale."""
     cut_threshold: float = Field(8e-3, gt=0)
-    """Histogram distance above which two neighbouring frames are held to be a jump cut, where cuts
-    were measured with the method `histogram`."""
+    """Histogram distance above which two neighbouring frames count as a jump cut, if cuts were
+    measured with the method `histogram`."""
     flow_cut_threshold: float = Field(DEFAULT_FLOW_CUT_THRESHOLD, gt=0)
-    """How many times worse than the pairs around it a pair of frames fits after flow that is held
-    to be a jump cut, where cuts were measured with the method `flow`."""
+    """How many times worse than the pairs around it a pair of frames must fit after flow to count
+    as a jump cut, if cuts were measured with the method `flow`."""
     repeat_threshold: float | None = Field(0.2, gt=0, le=1)
     """A triplet is refused as holding a repeated frame if one of its pairs of frames changes less
-    than this part of what the other does (0: copies, 1: even motion); null: never."""
+    than this fraction of what the other does (0: copies, 1: even motion); null: never."""
     max_brightness_change: float | None = Field(None, ge=0)
     """Largest change of the mean luma (levels, 0..255) between neighbouring frames of a triplet, as
     fades and flashes have it; null: any."""
     max_black_share: float | None = Field(None, ge=0, lt=1)
-    """Largest part of a window's area (0..1) that black bars may cover; null: any."""
+    """Largest fraction of a window's area (0..1) that black bars may cover; null: any."""
     max_misfit: float | None = Field(None, gt=0)
     """Largest mean error (levels, 0..255) of a triplet's middle frame made from the outer two after
     flow, which is high in dissolves and where motion cannot be followed; needs cuts that were
     measured with the method `flow`; null: any."""
     on_bad_frame: OnBadFrame = "error"
-    """What a sequence with frames smaller than a patch does: stop, or be left out and listed."""
+    """What to do with a sequence of frames smaller than a patch: stop, or skip and list it."""
     seed: int = Field(0, ge=0)
-    """Seed of every random choice; each (seed, sequence, triplet) has a stream of its own."""
+    """Seed of every random choice; each (seed, sequence, triplet) has its own stream."""
     shard_samples: int = Field(256, ge=1)
     """Samples in one shard (one file) of the store."""
     codec: Literal["uncompressed", "lz4", "zstd"] = "zstd"

@@ -72,7 +72,7 @@ def test_a_circle_of_rooms_is_named(tmp_path: Path) -> None:
         folder = tmp_path / "pipeline" / room
         folder.mkdir(parents=True)
         (folder / "__init__.py").write_text(f'"""Doc.\n\nMay import: `pipeline.{other}`.\n"""')
-    with pytest.raises(ValueError, match=r"in a circle: pipeline\.flow, pipeline\.frames"):
+    with pytest.raises(ValueError, match=r"in a cycle: pipeline\.flow, pipeline\.frames"):
         House(tmp_path).layers()
 
 

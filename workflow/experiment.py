@@ -125,8 +125,8 @@ class Video(VideoSettings):
     model: str
     """Name of the model, or `linear`, `flow` or `flow-fast`, which need no weights."""
     times: int = Field(2, ge=2)
-    """Frames to make of one; of other than 2, 4 and 8, a trained network gives the nearest of the
-    positions that halving makes."""
+    """Frames to make from one; for other numbers than 2, 4 and 8, a trained network gives the
+    nearest of the positions that halving makes."""
 
 
 class Experiment(Settings):
@@ -137,7 +137,7 @@ class Experiment(Settings):
     environment: Literal["cpu", "cuda"] = "cpu"
     """Which conda environment the networks run in, with `snakemake --sdm conda`."""
     archives: str = "data"
-    """Folder for what is downloaded; experiments may share it."""
+    """Folder for downloads; experiments may share it."""
     vgg: str | None = None
     """torchvision's VGG-19 weights that are already on disk, used instead of the download; the
     losses `vgg` and `combined` need them."""
@@ -210,7 +210,7 @@ class Experiment(Settings):
     def _check_split(self, stage: str) -> None:
         """Refuse a stage whose training and validation patches are sure to share a sequence.
 
-        Where it depends on the names in a dataset, ``midframe sample`` tells.
+        If that depends on the names in a dataset, ``midframe sample`` checks it.
         """
         settings = self.stages[stage]
         training, validation = self.patches[settings.patches], self.patches[settings.validation]
@@ -271,7 +271,7 @@ class Experiment(Settings):
 def _check(names: Iterable[str], known: Iterable[str], place: str) -> None:
     for name in names:
         if name not in known:
-            raise ValueError(f"{place}: there is no '{name}'; there are: {', '.join(known)}")
+            raise ValueError(f"{place}: no '{name}'; there are: {', '.join(known)}")
 
 
 def schema() -> str:

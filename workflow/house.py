@@ -2,11 +2,11 @@
 
 A room is a sub-package of `pipeline` or `model`; the modules beside them are what all rooms of a
 package share. The last line of a room's docstring, "May import: ...", is the one statement of its
-imports: a test holds it against what the modules import, and the picture is drawn from it.
+imports: a test checks it against what the modules import, and the picture is drawn from it.
 
     python -m workflow.house            print the picture and the table
     python -m workflow.house --modules  print each room's modules and what they import
-    python -m workflow.house --write    renew both in the documents that show them
+    python -m workflow.house --write    redraw both in the documents that show them
 """
 
 import argparse
@@ -117,13 +117,13 @@ class House:
         Raises
         ------
         ValueError
-            if rooms import each other in a circle.
+            if rooms import each other in a cycle.
         """
         left, layers = dict(self.rooms), []
         while left:
             free = [name for name in left if not self.rooms[name].may_import & left.keys()]
             if not free:
-                raise ValueError(f"these rooms import each other in a circle: {', '.join(left)}")
+                raise ValueError(f"these rooms import each other in a cycle: {', '.join(left)}")
             layers.append(free)
             left = {name: room for name, room in left.items() if name not in free}
         return layers
@@ -218,7 +218,7 @@ def _read(name: str, file: Path, known: set[str]) -> Module:
 
 
 def write(root: Path = ROOT) -> list[Path]:
-    """Renew the picture and the table in the documents; return those that changed."""
+    """Redraw the picture and the table in the documents; return those that changed."""
     changed = []
     for name in DOCUMENTS:
         document = root / name
@@ -231,7 +231,7 @@ def write(root: Path = ROOT) -> list[Path]:
 
 
 def with_house(text: str, house: House) -> str:
-    """A document with what stands between its marks ``<!-- house: PART -->`` drawn anew."""
+    """A document with what stands between its marks ``<!-- house: PART -->`` redrawn."""
     for part, drawn in (("picture", house.mermaid()), ("table", house.table())):
         before, begun, rest = text.partition(f"<!-- house: {part} -->\n")
         _, ended, after = rest.partition(f"<!-- end of {part} -->")
@@ -243,7 +243,7 @@ def with_house(text: str, house: House) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m workflow.house", description=__doc__)
     parser.add_argument("--modules", action="store_true", help="list the modules of each room")
-    parser.add_argument("--write", action="store_true", help="renew the documents")
+    parser.add_argument("--write", action="store_true", help="redraw the documents")
     arguments = parser.parse_args()
     if arguments.write:
         print(*(f"wrote {document}" for document in write()), sep="\n")

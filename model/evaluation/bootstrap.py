@@ -55,7 +55,7 @@ def mean_interval(
 ) -> Estimate:
     """Mean of a value a triplet, with its percentile bootstrap interval.
 
-    Values that are not finite are left out and counted: the PSNR of two equal images is infinite
+    Values that are not finite are excluded and counted: the PSNR of two equal images is infinite
     and would make every mean so. With fewer than `FEWEST_SEQUENCES` sequences the interval is one
     over triplets as if each were drawn by itself (Efron 1979), which is narrower than the truth
     for other videos; `Estimate.over_videos` tells.

@@ -66,7 +66,7 @@ def evaluate(
     Just one of ``model``, ``predictions`` and ``command`` is given. Predictions by others that
     cannot be used are told, one line each, and have no score; the rest is scored.
 
-    Interrupted, the same call goes on after the last triplet that was scored.
+    After an interrupt, the same call resumes after the last scored triplet.
 
     Parameters
     ----------
@@ -74,7 +74,7 @@ def evaluate(
     model : path of a weights file, or ``"linear"``, ``"flow"``, ``"flow-fast"``.
     settings : which triplets, and how their frames are prepared.
     out : directory for ``scores.csv``, ``manifest.json`` and, where asked for, ``predictions/``.
-    label : name of the model in tables; the name of its file if left out.
+    label : name of the model in tables; default: the name of its file.
     device : ``"auto"``, ``"cpu"`` or ``"cuda"``.
     predictions : a folder or video that another program made (`predictions.OfFiles`).
     command : a program to call for each triplet (`predictions.OfCommand`).
@@ -119,7 +119,7 @@ def evaluate(
         with (folder / SCORES).open("a", newline="", encoding="utf-8") as file:
             table = csv.writer(file, lineterminator="\n")
             if done:
-                notice(f"evaluate {label}: going on after {done} of {len(triplets)} triplets")
+                notice(f"evaluate {label}: resuming after {done} of {len(triplets)} triplets")
             else:
                 table.writerow(_columns())
             left = triplets[done:]

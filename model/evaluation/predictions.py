@@ -1,6 +1,6 @@
 """Predictions that other programs made: read from files, or made by a command for each triplet.
 
-What cannot be used for one triplet is a `MidframeError` of one line; the caller goes on with the
+What cannot be used for one triplet is a `MidframeError` of one line; the caller continues with the
 next.
 """
 

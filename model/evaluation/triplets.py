@@ -98,7 +98,7 @@ def _of_sequences(sequences: list[FrameSequence], settings: EvaluationSettings) 
             if list(sequence.good_runs(int(first), int(first) + 3)) != [
                 (int(first), int(first) + 3)
             ]:
-                raise MidframeError(f"triplets: '{name}' holds a bad frame, which is left out")
+                raise MidframeError(f"triplets: '{name}' holds a bad frame, which is skipped")
             named.append(triplet(sequence, int(first)))
         return sorted(named, key=lambda one: (one.sequence, one.first_frame))
     chosen = sorted(select(sequences, settings.sequences), key=lambda sequence: sequence.name)

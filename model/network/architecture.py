@@ -83,7 +83,7 @@ class SepConv(nn.Module):
             nn.init.zeros_(last.weight)
             # Vertical times horizontal: each frame counts one half.
             _bias(last)[self.settings.kernel_length // 2] = math.sqrt(0.5)
-        # Brightness would drown the small differences between two frames, which tell the motion.
+        # Brightness would drown the small differences between two frames, which show the motion.
         # So the first convolution sees the difference of the frames, and of their sum only what
         # varies in space, both enlarged to the size that brightness would have.
         first = convolutions[0].weight
@@ -142,7 +142,7 @@ class SepConv(nn.Module):
         for module in self.encoder[1:]:
             features = module(functional.avg_pool2d(features, 2))
             skips.append(features)
-        skips.pop()  # the innermost features are not skipped to anywhere
+        skips.pop()  # no skip connection takes the innermost features
         features = self.upsample[0](features) + skips.pop()
         for module, upsample in zip(self.decoder, self.upsample[1:], strict=True):
             features = upsample(module(features)) + skips.pop()

@@ -43,7 +43,7 @@ class Description:
 
 
 def write_atomically(path: Path, content: bytes) -> None:
-    """Write a file under another name and rename it, so that it is never seen half-written."""
+    """Write a file under a temporary name and rename it, so that nobody sees it half-written."""
     partial = path.with_name(f".{path.name}.partial-{os.getpid()}")
     try:
         with partial.open("wb") as file:
@@ -88,7 +88,7 @@ def read_description(path: Path) -> Description:
     Raises
     ------
     MidframeError
-        if there is no such file, or it is no weights file of this program and version.
+        if there is no such file, or it is not a weights file of this program and version.
     """
     try:
         with safe_open(path, framework="pt") as file:
@@ -105,7 +105,7 @@ def read_description(path: Path) -> Description:
         version, network = header["format_version"], header["network"]
     except (KeyError, ValueError, TypeError):
         raise MidframeError(
-            f"{path}: a safetensors file, but not one that this program wrote"
+            f"{path}: a safetensors file, but this program did not write it"
         ) from None
     if version != FORMAT_VERSION:
         raise MidframeError(
@@ -133,7 +133,7 @@ def load_network(path: Path, device: str | torch.device = "cpu") -> SepConv:
 
 def _build(settings: NetworkSettings, tensors: Mapping[str, Tensor], path: Path) -> SepConv:
     """A network that holds ``tensors``; names and shapes must be exactly the network's."""
-    with torch.device("meta"):  # no time spent on initial weights that are replaced
+    with torch.device("meta"):  # spend no time on initial weights that are replaced
         network = SepConv(settings)
     _check_shapes(network.state_dict(), tensors, path)
     network.load_state_dict(dict(tensors), assign=True)
@@ -235,8 +235,8 @@ def import_weights(source: Path, out: Path) -> Publication:
     Raises
     ------
     MidframeError
-        if the file cannot be read without running code, or its names and shapes are nobody's; the
-        first one that does not fit is named.
+        if the file cannot be read without running code, or its names and shapes match no published
+        network; names the first that does not fit.
     """
     state = _read_state_dict(source)
     publication = _recognise(state, source)

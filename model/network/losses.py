@@ -37,7 +37,7 @@ def l2(prediction: Tensor, target: Tensor) -> Tensor:
 def ssim(prediction: Tensor, target: Tensor, border: Literal["zero", "inside"]) -> Tensor:
     """Mean structural similarity, -1..1 (1: equal).
 
-    Gaussian window 11x11 with sigma 1.5, each channel by itself, variances and covariance as
+    Gaussian window 11x11 with sigma 1.5, each channel separately, variances and covariance as
     weighted means: Wang, Bovik, Sheikh and Simoncelli (IEEE TIP 2004), eq. 13.
 
     Parameters

@@ -31,7 +31,7 @@ def fetch_vgg(out: Path, url: str = URL) -> None:
     Raises
     ------
     MidframeError
-        if they cannot be had, or what came is not them.
+        if they are unavailable, or the download is something else.
     """
     path = download(url, out, lock=out.parent / "checksums.lock.json")
     fault = _digest_fault(path, url)
@@ -63,7 +63,7 @@ def load_features(path: Path | None) -> nn.Sequential:
     Raises
     ------
     MidframeError
-        if the file is missing, damaged, or not VGG-19's; it tells how to get it.
+        if the file is missing, damaged, or not VGG-19's; says how to get it.
     """
     if path is None or not path.is_file():
         where = f"{path}: no such file" if path else "this loss needs the weights of VGG-19"
@@ -73,7 +73,7 @@ def load_features(path: Path | None) -> nn.Sequential:
         )
     fault = _digest_fault(path, path.name)
     if fault:
-        raise MidframeError(f"{path}: damaged or incomplete: {fault}; get it again from {URL}")
+        raise MidframeError(f"{path}: damaged or incomplete: {fault}; download it again from {URL}")
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
     except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError) as error:

@@ -133,7 +133,7 @@ def _pair(cell: Cell, other: str) -> tuple[str, str, bool, frozenset[str]]:
 def verdict(difference: Estimate | None) -> str:
     """What a paired difference says: better, worse, or that the two cannot be told apart.
 
-    ``better`` and ``worse`` need an interval over videos that leaves out 0 and a ``p`` (corrected,
+    ``better`` and ``worse`` need an interval over videos that excludes 0 and a ``p`` (corrected,
     in a table) of at most 5 %; with too few videos there is no verdict.
     """
     if difference is None or not difference.count:

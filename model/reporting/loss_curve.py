@@ -63,7 +63,7 @@ def read_stage(directory: Path) -> TrainedStage:
 def loss_curve(stages: Sequence[TrainedStage]) -> Figure:
     """Validation L1 and PSNR over the epochs, a line a stage, beside linear interpolation.
 
-    A stage that started from an epoch of another goes on counting from there.
+    A stage that starts from an epoch of another counts on from there.
     """
     figure = Figure(figsize=(PAGE_WIDTH, 2.8), layout="constrained")
     loss, psnr = figure.subplots(1, 2)

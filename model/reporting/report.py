@@ -32,8 +32,8 @@ from pipeline.provenance import read_manifest
 class Parts:
     """What a report is made of: directories that the stages have published, and videos.
 
-    ``inspections`` are what ``inspect`` has written: a summary and a contact sheet. ``left_out``
-    are lines that say what was left out, and why.
+    ``inspections`` are what ``inspect`` has written: a summary and a contact sheet. ``skipped``
+    are lines that say what was skipped, and why.
     """
 
     inspections: Sequence[Path] = ()
@@ -42,7 +42,7 @@ class Parts:
     tables: Sequence[Path] = ()
     figures: Sequence[Path] = ()
     videos: Sequence[Path] = ()
-    left_out: Sequence[str] = ()
+    skipped: Sequence[str] = ()
 
 
 def write_report(parts: Parts, out: Path, title: str = "Midframe") -> None:
@@ -67,7 +67,7 @@ def write_report(parts: Parts, out: Path, title: str = "Midframe") -> None:
     sections = {
         "dataset": datasets,
         "training": stages,
-        "tables": [*tables, *parts.left_out],
+        "tables": [*tables, *parts.skipped],
         "figures": figures,
         "videos": parts.videos,
         "runs": [True],
@@ -85,7 +85,7 @@ def write_report(parts: Parts, out: Path, title: str = "Midframe") -> None:
         headlines=[line for path in parts.tables if (line := headline(path))],
         figures=[picture for run in figures for picture in _pictures(run)],
         videos=[_relative(video, out.parent) for video in parts.videos],
-        left_out=parts.left_out,
+        skipped=parts.skipped,
         packages=runs[0]["manifest"]["packages"] if runs else {},
         runs=runs,
     )
@@ -162,7 +162,7 @@ def caption(name: str, note: str = "") -> str:
     if name == "loss_curve":
         return (
             "Validation loss and PSNR over the epochs. A stage that started from an epoch of "
-            "another goes on counting from there."
+            "another counts on from there."
         )
     kind, _, triplet = name.partition("-")
     sequence, _, frame = triplet.rpartition("-")

@@ -29,7 +29,7 @@ LEGEND = """Means with 95 % bootstrap intervals; bold: the best mean; †: canno
 from it. Intervals are over videos: sequences are drawn, then triplets in them. With fewer than 5
 sequences none can be given; the interval is then over triplets, marked ‡, and there is no verdict.
 Differences are taken triplet by triplet; two models are told apart where the interval of their
-mean difference leaves out 0 and its probability, corrected for all comparisons of the table
+mean difference excludes 0 and its probability, corrected for all comparisons of the table
 (Holm), is at most 5 %. The protocols:"""
 
 
@@ -56,13 +56,13 @@ def make_table(evaluations: Sequence[Path], settings: TableSettings, out: Path) 
         write_manifest(partial, KIND, FORMAT_VERSION, settings, inputs, labels=labels)
 
 
-def leave_out(why: str, settings: TableSettings, out: Path) -> None:
+def skip_table(why: str, settings: TableSettings, out: Path) -> None:
     """Publish a table that says why it has no rows: what it measures is not there."""
     with publish(out) as partial:
         (partial / "table.csv").write_text(to_csv([]), encoding="utf-8")
-        text = f"## {settings.title}\n\nLeft out: {why}.\n"
+        text = f"## {settings.title}\n\nSkipped: {why}.\n"
         (partial / "table.md").write_text(text, encoding="utf-8")
-        write_manifest(partial, KIND, FORMAT_VERSION, settings, labels=[], left_out=why)
+        write_manifest(partial, KIND, FORMAT_VERSION, settings, labels=[], skipped=why)
 
 
 def _labels(evaluations: Sequence[Evaluation], settings: TableSettings) -> list[str]:

@@ -1,8 +1,8 @@
 """The separable convolution on a CPU: register-blocked loops over packed tiles.
 
 An output pixel costs C * K * K multiplications (7,803 for three channels and 51 taps) on only
-2 * K + C * K values that few neighbours share, so all depends on keeping the arithmetic units
-fed. What does:
+2 * K + C * K values that few neighbours share, so speed depends on keeping the arithmetic units
+fed:
 
 - The sums over i and over j are taken one after the other, and the inner one for a block of
   `ROWS` output rows, `STEPS` neighbouring taps and three channels at once, all held in registers

@@ -23,13 +23,13 @@ def is_launched() -> bool:
 def launch(processes: int, arguments: Sequence[str]) -> None:
     """Run ``python -m model`` with ``arguments`` in processes that share the work.
 
-    Each takes a GPU where there are any; without, they share the cores. SIGTERM and Ctrl-C are
-    passed on to all. What the first process prints is seen, and the error of one that fails.
+    Each takes a GPU if there are any; otherwise they share the cores. All receive SIGTERM and
+    Ctrl-C. The output shown is that of the first process, and the error of one that fails.
 
     Raises
     ------
     MidframeError
-        if there are fewer GPUs than processes, or a process failed, whose own error is printed.
+        if there are fewer GPUs than processes, or a process failed; its own error is printed.
     """
     gpus = torch.cuda.device_count()
     if gpus and processes > gpus:
@@ -38,7 +38,7 @@ def launch(processes: int, arguments: Sequence[str]) -> None:
         os.environ["ACCELERATE_USE_CPU"] = "true"
     # Each takes its part of the threads, see `pipeline.processor`.
     del os.environ["OMP_NUM_THREADS"]
-    # Its reports of failed processes would stand around the one line that matters.
+    # Its reports of failed processes would hide the one line that matters.
     logging.getLogger("torch.distributed.elastic").setLevel(logging.CRITICAL)
     with tempfile.TemporaryDirectory() as folder:
         others: dict[int, Std] = dict.fromkeys(range(1, processes), Std.ALL)

@@ -1,10 +1,10 @@
 """A batch on a CPU in equal parts, one thread each.
 
-A step of a small network is some hundred short operations. Shared by threads operation by
-operation, as torch does it, all threads wait for the last one some hundred times a step; where
-another process has one of their cores, that is a time slice each. Here a thread takes some of the
-samples through the whole network, and all meet twice a step. What a step computes depends on the
-number of parts, never on what the threads met.
+A step of a small network is some hundred short operations. When threads share each
+operation, as in torch, all wait for the last one some hundred times a step; if another process has
+one of their cores, each wait costs a time slice. Here a thread takes some of the samples through
+the whole network, and all meet twice a step. What a step computes depends on the number of parts,
+never on timing.
 """
 
 import threading
@@ -26,7 +26,7 @@ class Parts:
     ----------
     model : the network, maybe wrapped; called from several threads at once.
     samples : of a batch, at most.
-    threads : the part of them that exceeds ``samples`` is used inside operations.
+    threads : those beyond ``samples`` work inside operations.
     """
 
     def __init__(self, model: nn.Module, samples: int, threads: int) -> None:

@@ -31,7 +31,7 @@ class Batch(NamedTuple):
     ----------
     samples : indices in the store, int64 [n]: those of this process.
     triplets : uint8 RGB [n, 3, crop, crop, 3]: first, middle and third frame.
-    share : the part of the whole batch (over all processes) that these samples are, 0..1.
+    share : the fraction of the whole batch (over all processes) that these samples are, 0..1.
     total : number of samples in the whole batch.
     """
 
@@ -64,7 +64,7 @@ class Augmentation:
         uint8 [3, crop, crop, 3]; a view of ``triplet``.
         """
         stream = np.random.default_rng([_SAMPLE, self.seed, epoch, sample])
-        # All is drawn, needed or not: switching one thing off leaves the others as they were.
+        # All is drawn, needed or not: switching one thing off does not change the others.
         crop = self.crop
         top, left = (int(stream.integers(size - crop + 1)) for size in triplet.shape[1:3])
         transform = int(stream.integers(4))
@@ -103,10 +103,10 @@ def batches(
     Parameters
     ----------
     apply : what to do with the triplet (uint8 [3, H, W, 3]) of a sample (its index).
-    first : number of the first batch to yield; those before are passed over unread.
+    first : number of the first batch to yield; those before are skipped unread.
     process, processes : which share of each batch to read. A batch has the same samples however
-        many processes share it. A process that a small last batch leaves nothing gets a sample
-        that counts for nothing, because it has to take part in every step.
+        many processes share it. A process to which a small last batch leaves nothing gets a
+        sample that counts for nothing, because every process must take part in every step.
     """
     wholes = [
         order[start : start + batch_size]
@@ -132,7 +132,7 @@ def centre_crop(triplet: NDArray[np.uint8], crop: int) -> NDArray[np.uint8]:
 class ReadAhead(Generic[T]):
     """Iterate over ``items`` while a thread fetches the next few.
 
-    Leave it through ``with``, so that the thread ends also when the reader stops early.
+    Leave it through ``with``, so that the thread also ends when the reader stops early.
 
     Attributes
     ----------
@@ -156,7 +156,7 @@ class ReadAhead(Generic[T]):
             self._put((None, error))
 
     def _put(self, entry: tuple[T | None, BaseException | None]) -> bool:
-        """Put an entry into the queue; false if the reader has gone."""
+        """Put an entry into the queue; false if the reader is gone."""
         while not self._stopped.is_set():
             try:
                 self._queue.put(entry, timeout=0.1)

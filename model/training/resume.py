@@ -1,7 +1,7 @@
-"""State of an unfinished training: kept in a directory of its own until the stage is published.
+"""State of an unfinished training, in its own directory until the stage is published.
 
-The directory's name holds the digest of the stage's settings and inputs, so a state is never
-taken up by another experiment. What it holds is written whole or not at all.
+The directory's name holds the digest of the stage's settings and inputs, so no other
+experiment picks it up. Each of its files is written completely or not at all.
 """
 
 import glob
@@ -77,7 +77,7 @@ class Progress:
         return folder
 
     def publish(self, partial: Path) -> None:
-        """Put the results into ``partial``, leaving them here too, should that be interrupted."""
+        """Put the results into ``partial``, and keep them here too in case of an interrupt."""
         shutil.copytree(
             self.directory / "results",
             partial,
@@ -120,7 +120,7 @@ class Progress:
             try:
                 state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
             except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError) as error:
-                notice(f"{path}: damaged ({type(error).__name__}), so the state before is used")
+                notice(f"{path}: damaged ({type(error).__name__}), so the previous state is used")
                 continue
             return state
         return None
@@ -134,7 +134,7 @@ class Progress:
 
 
 def _remove_held(directory: Path, lock: BaseFileLock) -> None:
-    """Remove a directory whose lock this process holds; the lock goes last.
+    """Remove a directory whose lock this process holds, the lock last.
 
     Windows removes no open file: there the lock is released first.
     """
@@ -165,7 +165,7 @@ class StopRequest:
 
 @contextmanager
 def stop_request() -> Iterator[StopRequest]:
-    """Note the first request to stop instead of dying of it; a second one kills as usual.
+    """Note the first request to stop instead of dying; a second one kills as usual.
 
     Preempted SLURM jobs, `torchrun` and Snakemake send SIGTERM, a terminal SIGINT.
     """

@@ -68,7 +68,7 @@ class Stage:
             self.network, _optimizer(settings, network)
         )
         self.parts: Parts | None = None
-        # Of this run, and of those before that it goes on from: they decide the order of sums.
+        # Of this run and of those that it resumes: they decide the order of sums.
         self.threads = [torch.get_num_threads()]
         self.position = Position()
         self.steps_an_epoch = math.ceil(len(training_store) / settings.batch_size)
@@ -213,7 +213,7 @@ class Stage:
     def _finish_epoch(
         self, epoch: int, progress: Progress, log: Scalars | None, provenance: Mapping[str, Any]
     ) -> None:
-        """Validate, and write what the epoch leaves; epoch 0 is before the training."""
+        """Validate, and write the results of the epoch; epoch 0 is before the training."""
         settings, position = self.settings, self.position
         scores = validate(
             self.accelerator, self.network, self.loss, self.validation_store, settings, self.parts
@@ -240,12 +240,12 @@ class Stage:
         )
 
     def _save(self, progress: Progress) -> None:
-        """Keep the state, unless it is already spoilt."""
+        """Save the state, unless it is already spoilt."""
         if not self.accelerator.is_main_process:
             return
         if not all(parameter.isfinite().all() for parameter in self.network.parameters()):
             raise MidframeError(
-                f"training {self.name}: a weight is no longer finite after step {self.done}; "
+                f"training {self.name}: a weight is not finite after step {self.done}; "
                 "lower learning_rate or use precision fp32"
             )
         scaler = self.accelerator.scaler
@@ -259,7 +259,7 @@ class Stage:
         progress.save(self.done, state)
 
     def _restore(self, progress: Progress) -> None:
-        """Take up the newest state, if there is one."""
+        """Resume from the newest state, if there is one."""
         state = progress.load()
         if state is not None:
             self.network.load_state_dict(state["network"])
@@ -268,18 +268,18 @@ class Stage:
                 self.accelerator.scaler.load_state_dict(state["scaler"])
             self.position = Position(**state["position"])
             if self.accelerator.is_main_process:
-                notice(f"training {self.name}: going on after step {self.done} of {self.steps}")
+                notice(f"training {self.name}: resuming after step {self.done} of {self.steps}")
             self._note_threads(state["threads"])
         self.accelerator.wait_for_everyone()
 
     def _note_threads(self, before: list[int]) -> None:
-        """Remember the number of threads of the steps before; tell if it was another."""
+        """Remember the number of threads of the earlier steps; say so if it was another."""
         (now,) = self.threads
         if before[-1] != now and self.accelerator.is_main_process:
             notice(
                 f"training {self.name}: until here with {before[-1]} threads, from here "
                 f"with {now}; "
-                "sums are made in another order, so the weights will differ in their last digits"
+                "the order of sums changes, so the weights differ in their last digits"
             )
         self.threads = before if before[-1] == now else [*before, now]
 

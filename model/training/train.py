@@ -1,7 +1,6 @@
 """A training stage: from patches, and perhaps a parent's weights, to weights for each epoch.
 
-`train` finds out all that can be wrong, lets `model.training.stage` do the training, and publishes
-what comes of it.
+`train` checks all inputs, lets `model.training.stage` do the training, and publishes the result.
 """
 
 from collections.abc import Iterator
@@ -42,8 +41,8 @@ def train(
 ) -> None:
     """Train one stage and publish its weights and metrics.
 
-    Killed at any moment, the same call resumes from the last state and, on a CPU, ends with the
-    same weights to the bit.
+    After a kill at any moment, the same call resumes from the last state and, on a CPU, ends with
+    the same weights to the bit.
 
     Parameters
     ----------
@@ -58,10 +57,10 @@ def train(
     Raises
     ------
     MidframeError
-        if the inputs do not fit together, memory runs out, the loss is no longer finite, or the
+        if the inputs do not fit together, memory runs out, the loss is not finite, or the
         process was asked to stop (the state is saved then).
     """
-    # All that can be wrong with the inputs is found before the first step.
+    # Anything wrong with the inputs is found before the first step.
     check_replaceable(out)
     training_store, validation_store = PatchStore.open(patches), PatchStore.open(validation)
     check_usable(training_store, validation_store, settings.crop)
@@ -136,7 +135,7 @@ def _features(settings: TrainingSettings, vgg: Path | None) -> torch.nn.Module |
     if settings.loss in LOSSES_WITH_FEATURES:
         return load_features(vgg)
     if vgg is not None:
-        raise MidframeError(f"{vgg}: the loss {settings.loss} uses no VGG weights; leave out --vgg")
+        raise MidframeError(f"{vgg}: the loss {settings.loss} uses no VGG weights; omit --vgg")
     return None
 
 
@@ -150,7 +149,7 @@ def _network(settings: TrainingSettings, init: Path | None) -> SepConv:
     if settings.network not in (None, network.settings):
         raise MidframeError(
             f"network: the settings ask for {settings.network!r}, but {init} holds "
-            f"{network.settings!r}; leave network out, and it is that of the weights"
+            f"{network.settings!r}; omit network to use that of the weights"
         )
     return network
 
@@ -170,7 +169,7 @@ def _accelerator(settings: TrainingSettings) -> Accelerator:
 
 @contextmanager
 def _memory(settings: TrainingSettings) -> Iterator[None]:
-    """Tell what to lower when memory runs out."""
+    """Say what to lower when memory runs out."""
     try:
         yield
     except (MemoryError, RuntimeError) as error:

@@ -1,4 +1,4 @@
-"""What a training tells of itself: metrics.csv, TensorBoard, a progress line."""
+"""What a training reports: metrics.csv, TensorBoard, a progress line."""
 
 import csv
 import io
@@ -38,7 +38,7 @@ def write_metrics(path: Path, rows: Sequence[Row]) -> None:
 
 
 class Scalars:
-    """TensorBoard events of one run; a resumed run hides what the killed one wrote after.
+    """TensorBoard events of one run; a resumed run hides those that the killed one wrote later.
 
     Parameters
     ----------
@@ -79,7 +79,7 @@ class ProgressLine:
             self._bar = tqdm(total=steps, initial=done, desc=label, unit="step", dynamic_ncols=True)
 
     def step(self, done: int, loss: float, samples: int, waited: float) -> None:
-        """Tell that ``done`` steps are done.
+        """Report that ``done`` steps are done.
 
         Parameters
         ----------

@@ -76,7 +76,7 @@ def validate(
             first, middle, third = to_frames(batch.triplets, accelerator.device)
             prediction = parts.predict(predict, first, third) if parts else predict(first, third)
             if not prediction.isfinite().all():
-                raise MidframeError("the network's output is no longer finite; lower learning_rate")
+                raise MidframeError("the network's output is not finite; lower learning_rate")
             own = float(loss(prediction, middle))
             counted = batch.share * batch.total
             sums += counted * np.array([own, *_scores(prediction, middle), 1.0])

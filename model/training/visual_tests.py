@@ -48,7 +48,7 @@ class VisualTests:
         names: Sequence[str] = (),
     ) -> None:
         if bool(names) != (frames is not None):
-            raise MidframeError("visual_tests: --frames tells where these triplets are; give both")
+            raise MidframeError("visual_tests: --frames says where these triplets are; give both")
         self._patches = validation
         self._triplets = (
             choose_triplets(frames, EvaluationSettings(triplets=list(names))) if frames else []

@@ -22,7 +22,7 @@ from pipeline.frames.decoding import COLOUR_CONVERSION
 from pipeline.frames.sequences import Frame
 
 # FFmpeg's number of a YUV matrix (AVCOL_SPC_*) and its converter's (SWS_CS_*) for the same. 2 is
-# "unspecified": swscale takes BT.601, in both directions, and the file goes on saying nothing.
+# "unspecified": swscale takes BT.601, in both directions, and the file still says nothing.
 MATRICES = {
     1: Colorspace.ITU709,
     2: Colorspace.ITU601,

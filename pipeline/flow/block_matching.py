@@ -21,7 +21,7 @@ a time, so that a weight is read once for three of them.
 differences they read. Such a pair tries the union of the shifts of its sixteen pixels, row by row
 of shifts. Neighbours have similar starts, so the eight pixels follow one another, except where most
 of those searched are the corners of 4 x 4 squares, whose rows are 0 and 3 modulo 4: there they lie
-four rows apart, and the registers of the rows between are left out. Images are kept as [colour,
+four rows apart, and the registers skip the rows between. Images are kept as [colour,
 column, phase, row // phases], where phase = row % phases, with 1 or 4 phases (`comb`), so that the
 eight lie side by side in memory. For the corners' sake pairs then begin at odd columns, otherwise
 at even ones: starts are doubled from the coarser level and come in squares of 2 x 2. A tile is

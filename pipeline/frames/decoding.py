@@ -1,4 +1,4 @@
-"""What a frame is, and pictures out of image files.
+"""What a frame is, and reading images from files.
 
 Frames are uint8 RGB arrays ``[H, W, 3]``. Videos are read by `pipeline.frames.video`.
 """
@@ -70,7 +70,7 @@ VIDEO_SUFFIXES = frozenset(
     }
     # fmt: on
 )
-# Grey images are read as RGB; palettes, alpha and 16 bits would need a choice that is not ours.
+# Grey images are read as RGB; palettes, alpha and 16 bits would need a choice that is the user's.
 IMAGE_MODES = frozenset({"RGB", "L"})
 
 
@@ -81,7 +81,7 @@ class BadFrameError(MidframeError):
 def image_files(folder: Path) -> list[Path]:
     """The images of a folder in the order of their names, numbers in them by value.
 
-    Hidden files are passed over.
+    Hidden files are skipped.
     """
     files = (
         file
@@ -98,7 +98,7 @@ def _by_number(file: Path) -> tuple[list[tuple[int, str]], str]:
 
 
 def image_places(folder: Path) -> list[Path | str]:
-    """The images of a folder, and why there is none where their numbers leave a gap.
+    """The images of a folder, and, at each gap in their numbers, why there is none.
 
     Numbers leave a gap where two neighbours lie further apart than the nearest two do. Names that
     differ in more than one number leave none.
@@ -133,7 +133,7 @@ def read_image(file: Path) -> Frame:
 
 
 def look_at_images(folder: Path) -> list[Look | str]:
-    """Read every image of a folder: what each looks like, or why there is none to be used."""
+    """Read every image of a folder: what each looks like, or why it cannot be used."""
     looks: list[Look | str] = []
     for file in image_places(folder):
         if isinstance(file, str):

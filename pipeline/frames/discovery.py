@@ -13,8 +13,8 @@ def find_sequences(path: Path) -> list[tuple[str, Path]]:
     """Names and paths of the sequences in a folder and the folders below it, sorted by name.
 
     A sequence is a video file, or a folder that holds images. Its name is the path inside the
-    folder without suffix, or with it where two would have one name; bytes of a name that are not
-    UTF-8 are written as ``%E9``. Linked folders are followed, hidden ones passed over.
+    folder without suffix, or with it if two would have one name; bytes of a name that are not
+    UTF-8 are written as ``%E9``. Linked folders are followed, hidden ones skipped.
 
     Raises
     ------
@@ -54,7 +54,7 @@ def passed_over(path: Path) -> Counter[str]:
 
 
 def _files_below(path: Path) -> Iterator[Path]:
-    """All files below a folder, sorted; links are followed, but not in circles."""
+    """All files below a folder, sorted; links are followed, but not in cycles."""
     seen: set[Path] = set()
     for folder, folders, files in os.walk(path, followlinks=True):
         inside = Path(folder).resolve()

@@ -1,6 +1,7 @@
 """A sequence of frames, from a folder of images or a video file.
 
-Frames are uint8 RGB arrays ``[H, W, 3]`` and come one at a time: a video is never held whole.
+Frames are uint8 RGB arrays ``[H, W, 3]`` and come one at a time: a video is never in memory
+as a whole.
 """
 
 import fnmatch
@@ -52,7 +53,7 @@ class FrameSequence:
     height, width : of a frame, in pixels.
     fps : frames a second of a video; ``None`` for images.
     bad : frames that are skipped, ascending. No triplet holds one of them.
-    index : of a video, where its frames come from, or the file that tells.
+    index : of a video, where its frames come from, or the file that says so.
     notes : what a user should know of the pictures: a conversion, a choice.
     """
 
@@ -121,12 +122,12 @@ class FrameSequence:
                 yield index, read_image(file)
 
     def video_index(self) -> VideoIndex:
-        """Where the frames of a video come from; if nothing tells, the video is decoded for it.
+        """Where the frames of a video come from; if nothing says so, the video is decoded.
 
         Raises
         ------
         MidframeError
-            if the file that told is gone.
+            if the file of the index is gone.
         """
         if isinstance(self.index, VideoIndex):
             return self.index
@@ -189,9 +190,9 @@ def open_frames(path: Path) -> list[FrameSequence]:
     ------
     MidframeError
         if there is no such folder, it holds no sequence, or a frame cannot be used (``fetch`` can
-        leave those out).
+        skip those).
     """
-    # Absolute, because workers on other machines have a working directory of their own.
+    # Absolute, because workers on other machines have their own working directory.
     path = path.absolute()
     if (path / MANIFEST).is_file():
         manifest = read_manifest(path, "frames", FORMAT_VERSION)
@@ -209,14 +210,14 @@ def open_frames(path: Path) -> list[FrameSequence]:
     for sequence in sequences:
         if sequence.bad:
             raise BadFrameError(
-                f"{sequence.bad[0].reason}; mend it, or make a dataset of the folder that leaves "
-                "it out: `midframe fetch folder`, on_bad_frame: skip"
+                f"{sequence.bad[0].reason}; fix it, or make a dataset of the folder that skips "
+                "it: `midframe fetch folder`, on_bad_frame: skip"
             )
     return sequences
 
 
-def left_out(path: Path) -> list[dict[str, Any]]:
-    """What ``fetch`` has left out of a dataset directory; of any other folder, nothing.
+def skipped_frames(path: Path) -> list[dict[str, Any]]:
+    """What ``fetch`` has skipped in a dataset directory; in any other folder, nothing.
 
     Returns
     -------
@@ -301,7 +302,7 @@ def _difference(look: Look, usual: Look) -> str:
 def _bad_runs(
     path: Path, files: Sequence[Path | str], causes: Sequence[str]
 ) -> Iterator[BadFrames]:
-    """Neighbouring frames of one cause as one run, whose reason tells where it is."""
+    """Neighbouring frames with one cause as one run, whose reason says where it is."""
     for cause, run in groupby(enumerate(causes), key=lambda item: item[1]):
         if cause:
             indices = [index for index, _ in run]

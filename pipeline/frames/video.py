@@ -1,6 +1,6 @@
 """Videos: which of a file's pictures are used, what each looks like, and reading any of them.
 
-A video is decoded in order from a point before the first frame that is wanted, and never held
+A video is decoded in order from a point before the first wanted frame, and is never in memory as a
 whole. `read_video` yields the frames of reading in order, wherever it starts: each picture is
 compared with the checksum taken then (`pipeline.frames.video_index`).
 """
@@ -21,7 +21,7 @@ from pipeline.frames.video_index import UNKNOWN, VideoIndex, checksum, identify
 from pipeline.progress import notice
 
 ATTACHED_PICTURE = av.stream.Disposition.attached_pic
-# Packets after a seek that may be pieces of what lies before, so that the index knows them not.
+# Packets after a seek that may be pieces of earlier ones, which the index does not know.
 PIECES = 50
 
 
@@ -32,9 +32,9 @@ class VideoLook:
     Attributes
     ----------
     frames : what each frame looks like, or why it cannot be used.
-    missing : frames that the file announces beyond these, but ends without; 1 where it is cut
-        short and does not tell how many it should hold.
-    fps : frames a second, if the file tells.
+    missing : frames that the file announces beyond these, but does not hold; 1 if it is cut
+        short and does not say how many it should hold.
+    fps : frames a second, if the file says so.
     index : where the frames come from.
     notes : what a user should know of its pictures.
     """
@@ -53,7 +53,7 @@ def choose_stream(
 
     Parameters
     ----------
-    number : the number of another stream of the file, which is taken instead.
+    number : the number of another stream of the file to use instead.
 
     Raises
     ------
@@ -89,7 +89,7 @@ def upright(frame: av.VideoFrame) -> Frame:
 
 
 def quarter_turns(frame: av.VideoFrame) -> int:
-    """How often a picture is turned by 90 degrees against the clock for being shown: 0 to 3."""
+    """Quarter turns, anticlockwise, that a player applies to the picture: 0 to 3."""
     return round(frame.rotation / 90) % 4
 
 
@@ -99,7 +99,7 @@ def look_at_video(path: Path, stream_number: int | None = None) -> VideoLook:
     Raises
     ------
     BadFrameError
-        if it cannot be opened, or parts of it cannot be decoded and the file does not tell which
+        if it cannot be opened, or parts of it cannot be decoded and the file does not say which
         frames those are.
     """
     packets: list[tuple[int, int, int, int]] = []
@@ -144,8 +144,8 @@ def look_at_video(path: Path, stream_number: int | None = None) -> VideoLook:
         times = [packets[source][2] for source in kept]
         if -1 in sums or UNKNOWN in times or len(set(times)) != len(kept):
             raise BadFrameError(
-                f"{path}: parts of it cannot be decoded, and for want of timestamps it does not "
-                "tell which frames those are"
+                f"{path}: parts of it cannot be decoded, and without timestamps it does not "
+                "say which frames those are"
             )
         reasons = _undecodable([(packets[at][2], keys[at], at in sums) for at in kept])
         order = sorted(kept, key=lambda at: packets[at][2])
@@ -153,7 +153,7 @@ def look_at_video(path: Path, stream_number: int | None = None) -> VideoLook:
         sums_in_order = [sums[at][1] if at in sums else 0 for at in order]
     if 2 * woven > len(decoded):
         raise BadFrameError(
-            f"{path}: is interlaced, so every picture is woven of two moments; deinterlace it "
+            f"{path}: is interlaced, so every picture mixes two moments; deinterlace it "
             "(`ffmpeg -i IN -vf bwdif OUT`)"
         )
     if bits > 8:
@@ -233,11 +233,11 @@ def _undecodable(packets: list[tuple[int, bool, bool]]) -> dict[int, str]:
 
 @lru_cache(maxsize=8)
 def index_of(path: Path, modified: int, size: int) -> VideoIndex:
-    """The index of a video that was described without one being kept."""
+    """The index of a video that was described without keeping one."""
     return look_at_video(path).index
 
 
-# By file: how many of an index's entries were of no use the last time.
+# By file: how many entries of an index were useless the last time.
 _useless: dict[Path, int] = {}
 
 
@@ -251,8 +251,8 @@ def read_video(path: Path, index: VideoIndex, start: int, stop: int) -> Iterator
     Raises
     ------
     BadFrameError
-        if the video cannot be opened, or a frame is not the one that the index tells of, even when
-        read from the beginning.
+        if the video cannot be opened, or a frame differs from the index even when read from the
+        beginning.
     """
     position = start
     skip = _useless.get(path, 0)
@@ -264,7 +264,7 @@ def read_video(path: Path, index: VideoIndex, start: int, stop: int) -> Iterator
         if position == min(stop, len(index.packet)):
             if tried > _useless.setdefault(path, 0):
                 if not _useless[path]:
-                    notice(f"{path}: cannot be read well from its key frames, so more is decoded")
+                    notice(f"{path}: reading from its key frames is inexact, so more is decoded")
                 _useless[path] = tried
             return
     raise BadFrameError(f"{path}: frame {position} cannot be read; has the file changed?")

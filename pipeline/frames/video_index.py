@@ -1,10 +1,11 @@
 """Where each frame of a video comes from: what makes reading from the middle exact.
 
-Containers tell too little, or the wrong thing, about where decoding can begin: key frames that are
-not clean, frames shown before the key frame that they follow, timestamps that are missing, repeated
-or jump back. So a video is decoded once from end to end when it is described, and for every frame
-the packet that it came out of and a checksum of its picture are kept. A later reader recognises
-the packets it lands on, counts frames by packet, and believes a picture when its checksum agrees.
+Containers say too little, or the wrong thing, about where decoding can begin: key frames are not
+clean, frames are shown before the key frame that they follow, timestamps are missing, repeated or
+jump back. So a video is decoded once from end to end when it is described, and for every frame
+the index keeps the packet that it comes from and a checksum of its picture. A later reader
+recognises the packets it lands on, counts frames by packet, and trusts a picture if its checksum
+agrees.
 """
 
 import zlib
@@ -17,13 +18,13 @@ import av
 import numpy as np
 from numpy.typing import NDArray
 
-UNKNOWN = np.iinfo(np.int64).min  # a timestamp or a place that the container does not tell
+UNKNOWN = np.iinfo(np.int64).min  # a timestamp or a position that the container does not give
 
 Packet = tuple[int, int, int, int]  # place in the file, size, presentation and decoding time
 
 
 def identify(packet: "av.Packet[av.VideoStream]") -> Packet:
-    """What a packet is recognised by when it is met again."""
+    """What identifies a packet when it is read again."""
     known = (packet.pos, packet.size, packet.pts, packet.dts)
     position, size, pts, dts = (UNKNOWN if value is None else value for value in known)
     return position, size, pts, dts
@@ -54,7 +55,7 @@ class VideoIndex:
     ----------
     position, size, pts, dts : int64 ``[packets]``, in the order of the file (see `identify`).
     key : bool ``[packets]``, as the container flags them.
-    packet : int64 ``[frames]``, the packet that a frame comes out of; -1 where that is not known.
+    packet : int64 ``[frames]``, the packet that a frame comes out of; -1 if that is unknown.
     checksum : uint32 ``[frames]``; of frames that cannot be used, 0.
     stream : int64 ``[1]``, number of the stream in the file.
     """

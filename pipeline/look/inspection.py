@@ -50,7 +50,7 @@ def summarise(store: PatchStore) -> dict[str, Any]:
     """What a store holds and how it came to be, as JSON values.
 
     Counts of triplets, windows (tried, and by outcome) and samples; motion in pixels of the
-    windows tried and taken; counts by sequence; jump cuts; sequences and frames left out; sequences
+    windows tried and taken; counts by sequence; jump cuts; sequences and frames skipped; sequences
     found twice; settings.
     """
     candidates = store.candidates()

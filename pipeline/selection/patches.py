@@ -36,7 +36,7 @@ from pipeline.settings import PatchSettings
 from pipeline.store import patch_store
 from pipeline.store.flags import Window, read_excluded
 
-# Frames between two triplets from which on reading starts anew and does not go on: about what a
+# Frames between two triplets from which on reading starts again and does not continue: about what a
 # seek in a video costs. Images can be opened one by one.
 VIDEO_GAP = 100
 
@@ -69,7 +69,7 @@ def sample(
     settings : which triplets, which windows, how they are accepted.
     workers, scheduler : see `pipeline.cluster.connect`.
     apart_from : patch directories with which no frame may be shared (training and validation).
-    exclude : files of flags (see `pipeline.store.flags`); windows marked bad are left out, and all
+    exclude : files of flags (see `pipeline.store.flags`); windows marked bad are skipped, and all
         others are chosen as without.
 
     Raises

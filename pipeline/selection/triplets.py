@@ -7,7 +7,13 @@ from typing import Any
 
 from pipeline.errors import MidframeError
 from pipeline.frames.sequences import FORMAT_VERSION as FRAMES_VERSION
-from pipeline.frames.sequences import FrameSequence, left_out, open_frames, select, triplet_starts
+from pipeline.frames.sequences import (
+    FrameSequence,
+    open_frames,
+    select,
+    skipped_frames,
+    triplet_starts,
+)
 from pipeline.progress import notice
 from pipeline.provenance import MANIFEST, input_digest, read_manifest
 from pipeline.selection.candidates import PARTITION_TRIPLETS, Partition
@@ -66,15 +72,15 @@ def open_sources(sources: Sequence[Source], settings: PatchSettings) -> list[Dat
 def choose_sequences(
     opened: Sequence[Dataset], settings: PatchSettings
 ) -> tuple[list[tuple[FrameSequence, Dataset]], list[dict[str, Any]], list[dict[str, str]]]:
-    """The sequences to sample with their datasets, sorted by name; what is left out, with the
-    reason; and what is left out because an earlier dataset holds it."""
+    """The sequences to sample with their datasets, sorted by name; what is skipped, with the
+    reason; and what is skipped because an earlier dataset holds it."""
     found: dict[str, tuple[FrameSequence, Dataset]] = {}
     for dataset in opened:
         for sequence in dataset.sequences:
             found.setdefault(sequence.name, (sequence, dataset))
     wanted = select([sequence for sequence, _ in found.values()], settings.sequences)
     chosen: list[tuple[FrameSequence, Dataset]] = []
-    skipped = [entry for dataset in opened for entry in left_out(dataset.source.frames)]
+    skipped = [entry for dataset in opened for entry in skipped_frames(dataset.source.frames)]
     for sequence in wanted:
         if min(sequence.height, sequence.width) >= settings.patch_size:
             chosen.append(found[sequence.name])

@@ -1,7 +1,7 @@
 """Unpack archives that strangers made.
 
-Nothing is written before the whole list of entries has been found harmless, nothing outside the
-target folder, and nothing under the target's name before everything is there.
+Nothing is written before the whole list of entries is checked, nothing outside the target folder,
+and nothing under the target's name before everything is there.
 """
 
 import contextlib
@@ -69,7 +69,7 @@ def unpack(archive: Path, directory: Path, *, expected_bytes: int | None = None)
 
     Parameters
     ----------
-    archive : the file; its kind is told from its content.
+    archive : the file; its content shows its kind.
     directory : a new or empty folder, or one that this program has published, which is replaced.
     expected_bytes : the most that the archive may unpack to; without it, 100 times its own size,
         or 64 MiB if that is more.
@@ -99,7 +99,7 @@ def unpack(archive: Path, directory: Path, *, expected_bytes: int | None = None)
 
 @contextlib.contextmanager
 def _damage_explained(archive: Path) -> Iterator[None]:
-    """Put what reading a damaged archive raises in one line."""
+    """Report errors of reading a damaged archive in one line."""
     try:
         yield
     except DAMAGE as error:
@@ -173,7 +173,7 @@ def _checked(archive: Path, entries: Iterable[_Entry], limit: int) -> dict[PureP
         if total > limit or count > MOST_ENTRIES:
             raise MidframeError(
                 f"{archive}: unpacks to more than {limit:,} bytes or {MOST_ENTRIES:,} entries, "
-                "so it is not the archive that is expected; nothing was unpacked"
+                "so it is not the expected archive; nothing was unpacked"
             )
         if len(entry.name) > LONGEST_NAME:
             raise _unsafe(archive, entry.name[:80], f"has {len(entry.name):,} characters")

@@ -1,4 +1,4 @@
-"""Every frame of a dataset is decoded once, spread by Dask, before any work is done on it."""
+"""Decode every frame of a dataset once, spread by Dask, before any other work."""
 
 import json
 from dataclasses import dataclass
@@ -15,8 +15,8 @@ from pipeline.progress import notice, progress
 from pipeline.provenance import digest
 from pipeline.settings import DatasetSettings
 
-# Folders of a dataset directory: what its videos are read by, and, until it is whole, what the
-# checks have found.
+# Folders of a dataset directory: the indices of its videos, and, until it is complete, the findings
+# of the checks.
 INDEX, CHECKED = "index", "checked"
 
 
@@ -26,7 +26,7 @@ class Check:
 
     Attributes
     ----------
-    folder : dataset directory, as yet unpublished.
+    folder : dataset directory, not yet published.
     root : the folder in it that holds the sequences.
     name, path : of the sequence.
     stream : see `DatasetSettings.stream`.
@@ -45,7 +45,7 @@ class Check:
 
     @property
     def record(self) -> Path:
-        """What the check found, as JSON; it is there when the check is done."""
+        """What the check found, as JSON; it exists when the check is done."""
         return self.folder / CHECKED / f"{self.name}.{self.state}.json"
 
 
@@ -72,22 +72,22 @@ def check_sequences(
     workers: int | None = None,
     scheduler: str | None = None,
 ) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
-    """Manifest entries of the sequences in a folder's ``inside``, and of what is skipped, by name.
+    """Manifest entries of the sequences in a folder's ``inside``, and of skipped ones, by name.
 
     Skipped are whole sequences (``frames`` is ``None``) and frames of a sequence (the first and the
-    last of a run), with the reason. What a video is read by is written below ``index``.
+    last of a run), with the reason. The indices of videos are written below ``index``.
 
     Raises
     ------
     MidframeError
-        if no sequence can be used, or frames cannot be and are not to be skipped.
+        if no sequence can be used, or a frame cannot and the settings do not skip it.
     """
     root = folder / inside
     tasks = [
         Check(folder, root, name, path, settings.stream, _state(path))
         for name, path in find_sequences(root)
     ]
-    # Messages name the file where the user has it, and not where it is linked.
+    # Messages name the user's file, not its link.
     shown = Path(settings.path) if settings.source == "folder" and settings.path else root
     _tell_passed_over(root, shown)
     missing = [task for task in tasks if not task.record.exists()]
@@ -114,7 +114,7 @@ def check_sequences(
             notice(f"skipped {task.name}: {reason}")
             reason = reason.replace(f"{shown / task.path.relative_to(root)}", task.name)
             skipped.append({"sequence": task.name, "frames": bad, "reason": reason})
-    # Those of files that have gone since an earlier run.
+    # Those of files that are gone since an earlier run.
     kept = {entry["index"] for entry in sequences}
     for file in (folder / INDEX).rglob("*.npz"):
         if file.relative_to(folder).as_posix() not in kept:
@@ -132,7 +132,7 @@ def _state(path: Path) -> str:
 def _refuse_bad(task: Check, shown: Path) -> None:
     for _, reason in json.loads(task.record.read_text(encoding="utf-8"))["bad"]:
         reason = reason.replace(f"{task.root}", f"{shown}")
-        raise MidframeError(f"{reason}; mend or remove it, or set on_bad_frame: skip")
+        raise MidframeError(f"{reason}; fix or remove it, or set on_bad_frame: skip")
 
 
 def _tell_passed_over(root: Path, shown: Path) -> None:
@@ -141,7 +141,7 @@ def _tell_passed_over(root: Path, shown: Path) -> None:
         kinds = ", ".join(f"{count} {suffix}" for suffix, count in others.most_common(8))
         more = ", ..." if len(others) > 8 else ""
         notice(
-            f"{shown}: passed over {others.total()} files that are neither video nor image: "
+            f"{shown}: skipped {others.total()} files that are neither video nor image: "
             f"{kinds}{more}"
         )
 

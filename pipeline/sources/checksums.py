@@ -1,4 +1,4 @@
-"""Is this the file that was published, or the one that was fetched the first time?"""
+"""Whether a file is the published one, or the same as at its first download."""
 
 import hashlib
 import json
@@ -28,7 +28,7 @@ class _Lock(RootModel[dict[str, Recorded]]):
 
 @dataclass(frozen=True)
 class Expected:
-    """What is known of a file beforehand.
+    """What is known of a file before its download.
 
     Attributes
     ----------
@@ -47,7 +47,7 @@ class Expected:
         return self.sha256 is not None or self.md5 is not None
 
     def fault(self, path: Path) -> str | None:
-        """Say what is wrong with the file at ``path``; None where nothing is.
+        """Say what is wrong with the file at ``path``; None if nothing is.
 
         Raises
         ------
@@ -118,7 +118,7 @@ def _read(lock: Path) -> dict[str, Recorded]:
         place = " ".join(str(part) for part in problem["loc"])
         raise MidframeError(
             f"{lock}: not a lock file of addresses and checksums ({place}: {problem['msg']}); "
-            "mend or delete it"
+            "fix or delete it"
         ) from None
     except OSError as error:
         raise MidframeError(f"{lock}: cannot be read ({error.strerror})") from None

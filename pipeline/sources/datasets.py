@@ -100,7 +100,7 @@ def fetch(
 ) -> None:
     """Get a dataset, check every frame of it, and publish it as a dataset directory.
 
-    What an earlier run has checked of the same files is not checked again.
+    Files that an earlier run has checked and that have not changed are not checked again.
 
     Parameters
     ----------
@@ -112,8 +112,8 @@ def fetch(
     Raises
     ------
     MidframeError
-        if it cannot be had, holds something else, or (unless they are to be skipped) frames cannot
-        be used.
+        if it is unavailable, holds something else, or (unless the settings skip them) holds frames
+        that cannot be used.
     """
     identity = [FORMAT_VERSION, settings.model_dump(mode="json", exclude={"on_bad_frame"})]
     with publish_resumable(out, identity) as folder:
@@ -162,7 +162,7 @@ def _copy_sample_clips(folder: Path) -> str:
 
 
 def _download_video(settings: DatasetSettings, folder: Path) -> str:
-    """Get one video with yt-dlp, or link the file that stands in its place."""
+    """Get one video with yt-dlp, or link the file given instead."""
     (folder / "video").mkdir(exist_ok=True)
     if settings.path is not None:
         source = Path(settings.path)
@@ -176,7 +176,7 @@ def _download_video(settings: DatasetSettings, folder: Path) -> str:
 
     options = {
         "outtmpl": str(folder / "video" / "%(id)s.%(ext)s"),
-        # Video alone: frames are all that is measured, and nothing has to be merged.
+        # Video alone: only frames are measured, and nothing needs merging.
         "format": "bestvideo[ext=mp4]/bestvideo/best",
         "quiet": True,
         "noprogress": not sys.stderr.isatty(),
@@ -188,8 +188,8 @@ def _download_video(settings: DatasetSettings, folder: Path) -> str:
     except yt_dlp.utils.DownloadError as error:
         reason = " ".join(str(error).removeprefix("ERROR: ").split())[:200]
         raise MidframeError(
-            f"{settings.address}: cannot be downloaded ({reason}); get the video by hand and name "
-            "the file as the dataset's path"
+            f"{settings.address}: cannot be downloaded ({reason}); download the video by hand and "
+            "name the file as the dataset's path"
         ) from None
     return "video"
 

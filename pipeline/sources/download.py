@@ -1,7 +1,7 @@
-"""Fetch one file so that what carries its name is whole and right.
+"""Fetch one file; whatever has its name is complete and correct.
 
 Bytes arrive in ``NAME.part``. Whatever goes wrong, the part stays and the next call resumes from
-there. The name itself is given by a rename, after size and checksum have been verified.
+it. A rename gives it its name, after size and checksum are verified.
 """
 
 import os
@@ -29,7 +29,7 @@ def download(
     retries: int = 6,
     backoff: float = 1.0,
 ) -> Path:
-    """Fetch ``url`` to ``path`` unless a right copy is at hand; return where the right file lies.
+    """Fetch ``url`` to ``path`` unless a right copy is at hand; return the path of the right file.
 
     Proxies are taken from the environment (``HTTPS_PROXY``, ``HTTP_PROXY``, ``NO_PROXY``).
 
@@ -43,9 +43,9 @@ def download(
     sha256, md5 : checksums, as published.
     lock : JSON file of ``{url: {"sha256": ..., "size": ...}}``. Where ``sha256`` is not given,
         the file must be the one recorded there; if none is, this one is recorded.
-    local : a copy that the user already has; it is taken instead of fetching.
+    local : a copy that the user already has, used instead of fetching.
     timeout : seconds to wait for a connection, and for the next bytes.
-    retries : attempts that may fail one after the other, none getting further, before giving up.
+    retries : attempts in a row that may fail without getting further, before giving up.
     backoff : seconds to wait before the second attempt; doubled each time, at most 60.
 
     Raises
@@ -107,7 +107,7 @@ def _find_fetched(path: Path, expected: Expected) -> Path | None:
     if fault is None:
         return path
     wrong = path.with_name(path.name + ".wrong")
-    notice(f"{path}: {fault}; renamed to {wrong.name}, fetching it anew")
+    notice(f"{path}: {fault}; renamed to {wrong.name}, fetching it again")
     try:
         os.replace(path, wrong)
     except OSError as error:
@@ -116,7 +116,7 @@ def _find_fetched(path: Path, expected: Expected) -> Path | None:
 
 
 def _fault(path: Path, expected: Expected) -> str | None:
-    """Say what is wrong with the file; a web page is named as such, whatever else is known."""
+    """Say what is wrong with the file; a web page is called that, whatever else is known."""
     fault = expected.fault(path)
     if (fault or not expected.has_checksum) and not names_page(path.name.removesuffix(".part")):
         with open(path, "rb") as file:

@@ -1,7 +1,7 @@
 """Fetch a file over HTTP, in as many parts as the connection allows.
 
 ``NAME.part`` holds the bytes that have arrived, from the first on; ``NAME.part.json`` beside it
-tells which version of the file on the server they belong to.
+says which version of the file on the server they belong to.
 """
 
 import json
@@ -47,15 +47,15 @@ def fetch(
     retries: int,
     backoff: float,
 ) -> None:
-    """Complete ``part``, in as many attempts as it takes while they get further.
+    """Complete ``part``, in as many attempts as it takes, as long as they get further.
 
     Parameters are those of `pipeline.sources.download.download`.
 
     Raises
     ------
     MidframeError
-        if the server does not have the file, or cannot be reached for long, or the disk is full.
-        What has arrived stays in ``part``.
+        if the server does not have the file, stays unreachable, or the disk is full. What has
+        arrived stays in ``part``.
     """
     failures, furthest = 0, _length(part)
     while True:
@@ -112,7 +112,7 @@ def _attempt(url: str, part: Path, expected: Expected, timeout: tuple[float, flo
 
 
 def names_page(name: str) -> bool:
-    """Tell whether a file of this name is meant to be a web page."""
+    """Whether a file of this name is meant to be a web page."""
     return name.lower().endswith((".html", ".htm"))
 
 
@@ -135,7 +135,7 @@ def _require_file(response: requests.Response, url: str, have: int) -> None:
 
 
 def _span(response: requests.Response, have: int, total: int | None) -> tuple[int, int | None]:
-    """First byte of the file that the answer holds, and the file's size where it is told."""
+    """First byte of the file that the answer holds, and the file's size if it is given."""
     if response.status_code == 200:
         length = response.headers.get("Content-Length")
         return 0, int(length) if length else None
@@ -149,12 +149,12 @@ def _span(response: requests.Response, have: int, total: int | None) -> tuple[in
 def _require_size(
     response: requests.Response, url: str, size: int | None, expected: Expected
 ) -> int | None:
-    """Return the size that the whole file will have; None where only its checksum will tell."""
+    """Return the size that the whole file will have; None if only its checksum can tell."""
     if size is None or expected.size is None:
         size = size or expected.size
         if size is None and not expected.has_checksum and not response.raw.chunked:
             raise MidframeError(
-                f"{url}: the server does not tell the file's size, so that it could be cut off "
+                f"{url}: the server does not give the file's size, so it could be cut off "
                 f"unnoticed; {BY_HAND}"
             )
     elif size != expected.size:
@@ -188,7 +188,7 @@ def _append(
 def _blocks(response: requests.Response, file: IO[bytes]) -> Iterator[None]:
     """Write the body to ``file`` as it comes; yield once for each MiB begun."""
     pending = 0
-    # read1 returns what is there, so that a time-out loses nothing that arrived before it.
+    # read1 returns what is there, so a time-out loses nothing that arrived before it.
     while data := response.raw.read1(MEBIBYTE, decode_content=False):
         file.write(data)
         pending += len(data)
@@ -200,7 +200,7 @@ def _blocks(response: requests.Response, file: IO[bytes]) -> Iterator[None]:
 
 
 def _explained(error: Exception, url: str, timeout: tuple[float, float]) -> Exception:
-    """Tell a passing failure of the connection from a lasting one, in plain words."""
+    """Distinguish a passing failure of the connection from a lasting one, in plain words."""
     cause: Any = error.args[0] if error.args else error
     cause = getattr(cause, "reason", cause)
     cause = getattr(cause, "original_error", cause)  # of a proxy

@@ -63,7 +63,7 @@ def export(
     layout : ``vimeo90k``: patches whose split is ``train`` are listed in `TRAIN_LIST`, all others
         in `TEST_LIST`; `COORDINATES` has a row for every triplet. ``webdataset``: files are named
         by split.
-    exclude : files of flags; windows that they mark as bad are left out.
+    exclude : files of flags; windows that they mark as bad are skipped.
     workers, scheduler : see `pipeline.cluster.connect`.
 
     Raises

@@ -1,7 +1,7 @@
 """Marks that people set on windows: bad or interesting, with a note.
 
-They lie in a JSON file beside a store, never in it: a store is what its settings make of its
-inputs. `sample` and `export` can leave out what is marked bad.
+They are in a JSON file beside a store, never in it: a store is what its settings make of its
+inputs. `sample` and `export` can skip what is marked bad.
 """
 
 import json
@@ -30,7 +30,7 @@ class Window(NamedTuple):
 
 
 class Flag(NamedTuple):
-    """What somebody thinks of a window."""
+    """A person's mark on a window."""
 
     mark: Mark
     note: str = ""

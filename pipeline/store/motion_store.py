@@ -9,8 +9,8 @@ triplets of one size are the rows of its array.
 The numbers are the flow in steps of 1 / `STEPS` pixel, as differences: of each from its left
 neighbour, then of each row from the one above. Two running sums give the flow back; additions wrap
 around, so every int32 survives. The flow is smooth, so its differences compress far better than
-itself. Each component of a pixel's flow is at most half a step off, and a window's motion under
-either statistic therefore at most √2 / 2 steps, 0.0007 pixels.
+the flow itself. Each component of a pixel's flow is at most half a step off, and a window's motion
+under either statistic therefore at most √2 / 2 steps, 0.0007 pixels.
 """
 
 from collections.abc import Iterable
@@ -32,7 +32,7 @@ STORE = "motion.zarr"
 TRIPLETS = "triplets.parquet"
 
 STEPS = 1024  # to a pixel
-UNKNOWN = np.iinfo(np.int32).min  # where the flow is not known (NaN)
+UNKNOWN = np.iinfo(np.int32).min  # where the flow is unknown (NaN)
 
 
 def encode(flow: NDArray[np.float32]) -> NDArray[np.int32]:
@@ -70,7 +70,7 @@ def by_size(triplets: pd.DataFrame) -> dict[tuple[int, int], pd.DataFrame]:
 def create(
     folder: Path, triplets: pd.DataFrame, shard_triplets: dict[tuple[int, int], int]
 ) -> None:
-    """Create the arrays and the list of triplets, where they are not there yet.
+    """Create the arrays and the list of triplets if they are missing.
 
     Parameters
     ----------
@@ -108,7 +108,7 @@ def create(
 
 
 def shard_file(folder: Path, height: int, width: int, shard: int) -> Path:
-    """Where a shard lies. It is there when it is whole."""
+    """The file of a shard. It exists when it is complete."""
     return folder / STORE / array_name(height, width) / f"c.{shard}.0.0.0"
 
 

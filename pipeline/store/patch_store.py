@@ -42,12 +42,12 @@ COORDINATES: dict[str, tuple[type, dict[str, Any]]] = {
 }
 # Samples in one chunk of a coordinate.
 COORDINATE_CHUNK = 65_536
-# Batches on their way while one is used: so many keep all cores busy.
+# Batches being read while one is used: this many keep all cores busy.
 BATCHES_AHEAD = 2
 
 Codec = Literal["uncompressed", "lz4", "zstd"]
 _CRC32C = {"name": "crc32c"}
-# What follows the bytes of one sample. Every one of them ends in a checksum.
+# The codecs after the bytes of one sample. Each chain ends in a checksum.
 CODECS: dict[Codec, list[dict[str, Any]]] = {
     "uncompressed": [_CRC32C],
     "lz4": [
@@ -191,7 +191,7 @@ Indices = Sequence[int] | NDArray[np.integer]
 
 
 class _Read(NamedTuple):
-    """Samples that are on their way."""
+    """Samples that are being read."""
 
     samples: NDArray[np.int64]
     out: NDArray[np.uint8]
@@ -205,7 +205,7 @@ class PatchStore:
         self.path = path
         self.manifest = read_manifest(path, KIND, FORMAT_VERSION)
         try:
-            # A shard that has gone is an error, and not a row of black pictures.
+            # A missing shard is an error, not a row of black pictures.
             spec = _spec(path / STORE) | {"fill_missing_data_reads": False}
             self._triplets = tensorstore.open(spec, read=True).result()
         except ValueError as error:
@@ -311,19 +311,19 @@ class PatchStore:
 
 
 def _reason(error: Exception) -> str:
-    """TensorStore's message without what it knows of its own source code."""
+    """TensorStore's message without the places in its own source code."""
     return str(error).split(" [")[0]
 
 
 def verify(path: Path) -> list[str]:
-    """Read every byte of a patch directory and tell what is damaged or missing.
+    """Read every byte of a patch directory and say what is damaged or missing.
 
     Every chunk of pixels carries a checksum, so a flipped bit is found by reading; the SHA-256 of
     all other files is in the manifest.
 
     Returns
     -------
-    One line for each damaged place, naming the file; empty if the store is sound.
+    One line for each damaged place, naming the file; empty if the store is intact.
 
     Raises
     ------
@@ -337,7 +337,7 @@ def verify(path: Path) -> list[str]:
         elif file_digest(path / name) != expected:
             damage.append(f"{path / name}: damaged (another SHA-256 than in the manifest)")
     if f"{path / STORE / 'triplet' / 'zarr.json'}" in {line.split(": ")[0] for line in damage}:
-        return damage  # which tells how to read the pixels
+        return damage  # which says how to read the pixels
     store = PatchStore(path)
     for shard, first in enumerate(range(0, len(store), store.shard_samples)):
         file = shard_file(path / STORE, shard)

@@ -1,4 +1,4 @@
-"""The doctor tells what is there, and for what is missing what to do."""
+"""The doctor says what is there, and how to get what is missing."""
 
 import shutil
 import sys
@@ -120,7 +120,7 @@ def test_a_folder_that_cannot_be_written_is_broken(
     monkeypatch.setattr(doctor.tempfile, "gettempdir", lambda: str(tmp_path / "file"))
     found = doctor.temporary_files()
     assert found.state == "broken"
-    assert found.advice == "set TMPDIR to a folder of yours"
+    assert found.advice == "set TMPDIR to a folder that you can write"
 
 
 def test_the_kernel_cache_is_where_numba_keeps_it() -> None:
@@ -140,4 +140,4 @@ def test_the_report_lists_everything_and_a_broken_thing_is_an_error(
     assert run(build_parser(), ["doctor"]) == 1
     said = capsys.readouterr()
     assert "free some" in said.out
-    assert said.err == "midframe: error: doctor: mend this first: space\n"
+    assert said.err == "midframe: error: doctor: fix this first: space\n"

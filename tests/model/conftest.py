@@ -75,7 +75,7 @@ def publish_patches(
 
     Parameters
     ----------
-    places : first frame, top and left of each; left out, triplets that share no frame.
+    places : first frame, top and left of each; default: triplets that share no frame.
     """
     places = places or [(3 * index, 0, 0) for index in range(len(triplets))]
     table = pd.DataFrame(places, columns=["first_frame", "top", "left"])

@@ -70,7 +70,7 @@ def die(number: int) -> None:
 def test_a_task_that_kills_every_worker_is_named_in_the_end() -> None:
     with (
         connect(workers=1) as cluster,
-        pytest.raises(MidframeError, match=r"^7: 4 workers died of it; is the memory"),
+        pytest.raises(MidframeError, match=r"^7: 4 workers died while running it; is the memory"),
     ):
         list(cluster.map(die, [7]))
 

@@ -33,7 +33,7 @@ def test_the_data_commands_build_a_patch_store(
     sampled = command("sample", out["frames"], *sources, "--out", out["patches"], *settings, *here)
     assert sampled == 0
     assert command("verify", out["patches"]) == 0
-    assert "sound" in capsys.readouterr().out
+    assert "intact" in capsys.readouterr().out
     assert command("inspect", out["patches"], "--out", out["look"]) == 0
     assert directory_bytes(out["patches"]) == directory_bytes(patches)
 

@@ -8,7 +8,7 @@ from pipeline.errors import MidframeError
 from pipeline.settings import DatasetSettings, MotionSettings, PatchSettings, load
 
 
-def test_left_out_settings_keep_their_defaults() -> None:
+def test_omitted_settings_keep_their_defaults() -> None:
     assert load(MotionSettings, None) == MotionSettings()
     assert load(PatchSettings, '{"seed": 7}') == PatchSettings(seed=7)
 

@@ -36,7 +36,7 @@ class Outcome:
             if not line.strip() or line.startswith("total"):
                 break
             names.add(line.split()[0])
-        return names - {"all", "dataset", "train", "evaluate", "inspect"}
+        return names - {"default", "all", "dataset", "train", "evaluate", "inspect"}
 
 
 @dataclass(frozen=True)

@@ -180,7 +180,7 @@ def test_predictions_are_scored_under_every_protocol_once(experiment: Experiment
     assert directory_bytes(evaluations) == before
 
 
-def test_an_absent_benchmark_is_left_out_with_where_to_get_it(
+def test_an_absent_benchmark_is_skipped_with_where_to_get_it(
     experiment: Experiment, small_frames: Path
 ) -> None:
     config = deepcopy(experiment.config)
@@ -195,9 +195,9 @@ def test_an_absent_benchmark_is_left_out_with_where_to_get_it(
     assert outcome.status == 0, outcome.output
     assert outcome.rules == TABLES
     why = "middlebury: no such folder; Middlebury's other-color-allframes.zip"
-    assert f"left out: middlebury: {why}" in outcome.output
+    assert f"skipped: middlebury: {why}" in outcome.output
     table = experiment.folder / "results/tables/middlebury"
-    assert f"Left out: {why}" in (table / "table.md").read_text()
+    assert f"Skipped: {why}" in (table / "table.md").read_text()
     assert len((table / "table.csv").read_text().splitlines()) == 1
     page = html.unescape((experiment.folder / "results/report.html").read_text())
     assert f"<li>middlebury: {why}" in page
@@ -211,7 +211,7 @@ def test_an_absent_benchmark_is_left_out_with_where_to_get_it(
     assert outcome.status == 0, outcome.output
     assert outcome.rules == {"evaluate_model", "tabulate", "draw", "report_page"}
     assert "1 triplets of 1 sequence" in (table / "table.md").read_text()
-    assert "Left out" not in (experiment.folder / "results/report.html").read_text()
+    assert "Skipped" not in (experiment.folder / "results/report.html").read_text()
 
 
 def test_a_download_that_fails_stops_its_branch_alone_until_a_file_stands_in_its_place(

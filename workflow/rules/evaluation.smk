@@ -66,7 +66,7 @@ rule tabulate:
         MODEL_ENVIRONMENT
     params:
         settings=table_settings,
-        left_out=table_left_out,
+        skipped=table_skipped,
         out=lambda wildcards: TABLE.format(table=wildcards.table),
         code=source_digest(
             "model/reporting/tables.py",
@@ -76,7 +76,7 @@ rule tabulate:
             "model/evaluation/metrics.py",
         ),
     shell:
-        "python -m model tables {input.evaluations} {params.left_out} --out {params.out:q}"
+        "python -m model tables {input.evaluations} {params.skipped} --out {params.out:q}"
         " --settings {params.settings:q} 2>&1 | tee {log}"
 
 

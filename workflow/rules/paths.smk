@@ -1,4 +1,4 @@
-"""Where things lie, and the settings of each."""
+"""Paths, and the settings of each."""
 
 import json
 import shlex
@@ -20,7 +20,7 @@ try:
 except MidframeError as error:
     raise WorkflowError(str(error)) from None
 
-# What a job gets that uses all cores: not those that a container's quota or a binding withholds.
+# Threads of a job that uses all cores, without those that a container's quota or a binding withholds.
 CORES = min(workflow.cores, thread_count())
 RESULTS = EXPERIMENT.results
 ARCHIVES = EXPERIMENT.archives
@@ -39,24 +39,22 @@ MODEL_ENVIRONMENT = f"../../envs/model-{EXPERIMENT.environment}.yaml"
 LOGS = f"{RESULTS}/logs"
 BENCHMARKS = f"{RESULTS}/benchmarks"
 
-# Benchmarks whose folder is not there, and why; they stop nothing else.
-LEFT_OUT = {
+# Benchmarks whose folder is missing, and why; they stop nothing else.
+SKIPPED = {
     name: why
     for name, evaluation in EXPERIMENT.evaluations.items()
     if evaluation.folder is not None
     and (why := absence(Path(evaluation.folder), evaluation.layout)) is not None
 }
-for name, why in LEFT_OUT.items():
-    logger.warning(f"left out: {name}: {why}")
+for name, why in SKIPPED.items():
+    logger.warning(f"skipped: {name}: {why}")
 TABLES = [
-    name
-    for name, table in EXPERIMENT.tables.items()
-    if table.evaluation not in LEFT_OUT
+    name for name, table in EXPERIMENT.tables.items() if table.evaluation not in SKIPPED
 ]
 FIGURES = [
     name
     for name, figure in EXPERIMENT.figures.items()
-    if LEFT_OUT.keys().isdisjoint([figure.evaluation, *figure.resolutions])
+    if SKIPPED.keys().isdisjoint([figure.evaluation, *figure.resolutions])
 ]
 
 
@@ -74,15 +72,15 @@ wildcard_constraints:
 def source_digest(*names):
     """Digest of the code that decides what a stage computes: an edit runs the stage again.
 
-    A parameter and not an input, so that neither a touch nor another place of the repository does.
+    A parameter and not an input, so that neither a touch nor a move of the repository does.
     """
-    return digest([file_digest(Path(workflow.basedir, name)) for name in names])
+    return digest([file_digest(ROOT / name) for name in names])
 
 
-def as_json(settings, *left_out):
+def as_json(settings, *excluded):
     """One stage's settings, as its command takes them and as Snakemake remembers them."""
     return json.dumps(
-        settings.model_dump(mode="json", exclude=set(left_out)), sort_keys=True
+        settings.model_dump(mode="json", exclude=set(excluded)), sort_keys=True
     )
 
 
@@ -121,7 +119,7 @@ def predictions_option(name):
 
 
 def user_files(wildcards):
-    """The user's own files that a dataset is made of, so that a change in them is noticed."""
+    """The user's own files that a dataset is made of, so that Snakemake notices a change."""
     settings = EXPERIMENT.datasets[wildcards.dataset]
     if settings.path is None:
         return []
@@ -139,7 +137,7 @@ def user_files(wildcards):
 
 
 def datasets_of(wildcards, place):
-    """Where the datasets of a patch set lie."""
+    """Paths of the datasets of a patch set."""
     return expand(place, dataset=EXPERIMENT.patches[wildcards.patches].datasets)
 
 
@@ -185,7 +183,7 @@ def evaluation_directories(evaluation, models):
 
 def table_rows(wildcards):
     table = EXPERIMENT.tables[wildcards.table]
-    if table.evaluation in LEFT_OUT:
+    if table.evaluation in SKIPPED:
         return []
     return evaluation_directories(table.evaluation, [row.model for row in table.rows])
 
@@ -199,10 +197,10 @@ def table_settings(wildcards):
     return json.dumps(table, sort_keys=True)
 
 
-def table_left_out(wildcards):
-    """The option that makes a table without rows, where what it measures is not there."""
-    why = LEFT_OUT.get(EXPERIMENT.tables[wildcards.table].evaluation)
-    return f"--left-out {shlex.quote(why)}" if why else ""
+def table_skipped(wildcards):
+    """The option that makes a table without rows, if what it measures is missing."""
+    why = SKIPPED.get(EXPERIMENT.tables[wildcards.table].evaluation)
+    return f"--skipped {shlex.quote(why)}" if why else ""
 
 
 def figure_stages(wildcards):

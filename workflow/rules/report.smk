@@ -32,13 +32,13 @@ rule report_page:
         tables=lambda wildcards, input: option("table", parents(input.tables)),
         figures=lambda wildcards, input: option("figures", input.figures),
         videos=lambda wildcards, input: option("video", input.videos),
-        left_out=option(
-            "left-out",
-            [shlex.quote(f"{name}: {why}") for name, why in LEFT_OUT.items()],
+        skipped=option(
+            "skipped",
+            [shlex.quote(f"{name}: {why}") for name, why in SKIPPED.items()],
         ),
         code=source_digest("model/reporting/report.py", "model/reporting/report.html"),
     shell:
         "python -m model report --out {output} --title {params.title:q} {params.inspection}"
         " {params.training} {params.evaluation} {params.tables} {params.figures} {params.videos}"
-        " {params.left_out}"
+        " {params.skipped}"
         " 2>&1 | tee {log}"

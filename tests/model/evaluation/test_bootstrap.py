@@ -75,7 +75,7 @@ def test_one_image_has_an_interval_of_no_width() -> None:
     assert (estimate.mean, estimate.low, estimate.high, estimate.count) == (30, 30, 30, 1)
 
 
-def test_infinite_values_are_left_out_and_counted() -> None:
+def test_infinite_values_are_excluded_and_counted() -> None:
     estimate = mean_interval(np.array([30.0, np.inf, 32.0]), ["a", "b", "c"])
     assert estimate.mean == 31
     assert (estimate.count, estimate.left_out, estimate.sequences) == (2, 1, 2)

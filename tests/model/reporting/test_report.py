@@ -11,7 +11,7 @@ from PIL import Image
 from model.evaluation.evaluate import evaluate
 from model.reporting.figures import make_figures
 from model.reporting.report import Parts, caption, headline, to_html, write_report
-from model.reporting.tables import leave_out, make_table
+from model.reporting.tables import make_table, skip_table
 from model.settings import EvaluationSettings, FigureSettings, TableSettings
 from pipeline.errors import MidframeError
 
@@ -84,13 +84,13 @@ def test_the_page_begins_with_the_best_model_of_each_table(
         f"Evaluation: nothing {kept:.2f} dB, linear {kept - 0.5:.2f} dB: +0.50 dB (+0.50 to +0.50) "
         "(PSNR, standard)."
     )
-    leave_out("data/ucf101: no such folder", TableSettings(), tmp_path / "absent")
+    skip_table("data/ucf101: no such folder", TableSettings(), tmp_path / "absent")
     assert headline(tmp_path / "absent") == ""
 
 
-def test_what_was_left_out_is_told_with_the_reason(parts: Parts, tmp_path: Path) -> None:
+def test_what_was_skipped_is_told_with_the_reason(parts: Parts, tmp_path: Path) -> None:
     why = "ucf101: data/ucf101: no such folder"
-    write_report(Parts(tables=parts.tables, left_out=[why]), tmp_path / "report.html")
+    write_report(Parts(tables=parts.tables, skipped=[why]), tmp_path / "report.html")
     assert f"<li>{why}</li>" in (tmp_path / "report.html").read_text(encoding="utf-8")
 
 
@@ -104,10 +104,10 @@ def test_videos_are_linked_by_relative_paths(page: str) -> None:
     assert 'href="double%20%231.mp4"' in page
 
 
-def test_the_dataset_is_told_with_its_cuts_and_what_was_left_out(page: str) -> None:
+def test_the_dataset_is_told_with_its_cuts_and_what_was_skipped(page: str) -> None:
     assert "1,200 triplets of 150×150 pixels" in page
     assert "ride 29|30, 75|76; boat none." in page
-    assert "Left out: stamp (too small)." in page
+    assert "Skipped: stamp (too small)." in page
 
 
 def test_what_was_run_is_told_with_digests_and_settings(parts: Parts, page: str) -> None:

@@ -159,7 +159,7 @@ def test_a_truncated_image_is_named(tmp_path: Path, bikes_clip: FrameSequence) -
 def test_frames_of_another_size_than_most_are_named(tmp_path: Path) -> None:
     frames = [np.zeros((8, 9, 3), np.uint8)] + [np.zeros((8, 8, 3), np.uint8)] * 3
     write_images(tmp_path / "a", frames)
-    with pytest.raises(BadFrameError, match=r"00000\.png: is 9x8, but most .* is 8x8; mend it"):
+    with pytest.raises(BadFrameError, match=r"00000\.png: is 9x8, but most .* is 8x8; fix it"):
         open_frames(tmp_path)
 
 
@@ -219,7 +219,7 @@ def test_frames_after_an_undecodable_packet_are_bad_up_to_the_next_key_frame(
     place, size = packets_of_bikes[100]  # key frames: 76, 137
     data[place : place + size] = bytes(size)
     (tmp_path / "bikes.mp4").write_bytes(data)
-    with pytest.raises(BadFrameError, match=r"bikes\.mp4: frames? \d+.*: .*decoded; mend it"):
+    with pytest.raises(BadFrameError, match=r"bikes\.mp4: frames? \d+.*: .*decoded; fix it"):
         open_frames(tmp_path)
     sequence = check_sequence("bikes", tmp_path / "bikes.mp4")
     bad = {index for run in sequence.bad for index in range(run.first, run.last + 1)}
@@ -254,7 +254,7 @@ def test_a_video_that_is_cut_short_is_used_as_far_as_it_goes(
     with pytest.raises(BadFrameError, match=rf"cut\{suffix}: frame"):
         open_frames(tmp_path)
     sequence = check_sequence("cut", cut)
-    # Matroska does not tell how many frames a video has.
+    # Matroska does not say how many frames a video has.
     assert sequence.bad[-1].last == (announced or sequence.frame_count + 1) - 1
     assert "cut short" in sequence.bad[-1].reason
     last = triplet_starts(sequence)[-1]

@@ -337,7 +337,7 @@ def test_frames_smaller_than_a_patch_stop_the_stage_with_what_to_do(
     assert list(tmp_path.iterdir()) == []
 
 
-def test_frames_smaller_than_a_patch_are_left_out_and_listed(
+def test_frames_smaller_than_a_patch_are_skipped_and_listed(
     source: Source, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     settings = with_settings(patch_size=100, on_bad_frame="skip")

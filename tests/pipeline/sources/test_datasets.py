@@ -85,7 +85,7 @@ def test_a_file_that_was_mended_is_checked_again_and_no_other(
     assert not any(one.bad for one in open_frames(tmp_path / "out"))
 
 
-def test_a_bad_file_is_left_out_and_listed_where_asked(
+def test_a_bad_file_is_skipped_and_listed_where_asked(
     tmp_path: Path, small_frames: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     folder = Path(shutil.copytree(small_frames, tmp_path / "frames"))
@@ -102,7 +102,7 @@ def test_a_bad_file_is_left_out_and_listed_where_asked(
     assert "skipped short" in capsys.readouterr().err
 
 
-def test_bad_frames_are_left_out_of_motion_cuts_and_patches_and_listed(
+def test_bad_frames_are_skipped_in_motion_cuts_and_patches_and_listed(
     tmp_path: Path, small_frames: Path
 ) -> None:
     folder = Path(shutil.copytree(small_frames, tmp_path / "images"))
@@ -130,7 +130,7 @@ def test_bad_frames_are_left_out_of_motion_cuts_and_patches_and_listed(
     assert listed["reason"] in html.unescape((tmp_path / "look" / "index.html").read_text())
 
 
-def test_nothing_usable_is_an_error_even_where_bad_files_are_left_out(tmp_path: Path) -> None:
+def test_nothing_usable_is_an_error_even_where_bad_files_are_skipped(tmp_path: Path) -> None:
     (tmp_path / "frames").mkdir()
     (tmp_path / "frames" / "a.mp4").write_text("text")
     settings = DatasetSettings(source="folder", path=str(tmp_path / "frames"), on_bad_frame="skip")

@@ -235,7 +235,7 @@ def test_a_file_of_unknown_size_that_could_be_cut_off_unnoticed_is_refused(
     server: LocalServer, content: bytes, part: Path, davis_archive: Path
 ) -> None:
     server.tells_length = False
-    with pytest.raises(MidframeError, match="does not tell the file's size"):
+    with pytest.raises(MidframeError, match="does not give the file's size"):
         attempt(server, part)
     attempt(server, part, Expected(sha256=file_digest(davis_archive)))
     assert part.read_bytes() == content

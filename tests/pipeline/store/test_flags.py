@@ -1,4 +1,4 @@
-"""Flags are read as they were written, and what they mark as bad is left out."""
+"""Flags are read as they were written, and what they mark as bad is skipped."""
 
 from pathlib import Path
 

@@ -79,7 +79,7 @@ def test_a_sound_store_is_verified_on_the_command_line(
     source: Source, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert run(build_parser(), ["verify", str(source.motion)]) == 0
-    assert "sound" in capsys.readouterr().out
+    assert "intact" in capsys.readouterr().out
     assert run(build_parser(), ["verify", str(source.cuts)]) == 1
     assert "is a cuts directory, not a motion or patches" in capsys.readouterr().err
 
