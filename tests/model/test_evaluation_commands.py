@@ -89,7 +89,7 @@ def test_a_video_and_a_pair_of_images_are_interpolated_by_a_network(
         (("interpolate", "OUT.mp4", "--model", "linear"), "interpolate: give IN and OUT"),
         (
             ("interpolate", "A.png", "B.png", "OUT.png", "--model", "linear", "--times", "4"),
-            "--times: between two images one is made",
+            "--times: for videos only; two images give one between them",
         ),
     ],
 )
