@@ -51,7 +51,16 @@ def make_store(folder: Path, samples: int) -> Path:
         motion = random.lognormal(1, 1, count)
         cut = np.repeat(random.exponential(2e-3, triplets), tries)
         draw, lot = random.random((2, count))
-        codes = judge(Windows(triplet, top, left, motion, cut, draw), SETTINGS)
+        unknown = np.full(count, np.nan)
+        changes = {
+            "cut_distance": cut,
+            "flow_cut": unknown,
+            "repeat": np.repeat(random.uniform(0.1, 1, triplets), tries),
+            "brightness_change": np.repeat(random.exponential(1, triplets), tries),
+            "misfit": unknown,
+            "black_share": np.zeros(count),
+        }
+        codes = judge(Windows(triplet, top, left, motion, draw=draw, **changes), SETTINGS)
         taken = codes == 0
         if taken.sum() >= samples:
             break
@@ -66,7 +75,7 @@ def make_store(folder: Path, samples: int) -> Path:
             "top": top[:end],
             "left": left[:end],
             "motion": motion[:end],
-            "cut_distance": cut[:end],
+            **{name: values[:end] for name, values in changes.items()},
             "draw": draw[:end],
             "lot": lot[:end],
             "reason": [REASONS[code].value for code in codes[:end]],

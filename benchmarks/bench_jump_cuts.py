@@ -9,9 +9,10 @@ single pair of neighbouring frames that belong to different places or times, so 
 flashes, dissolves and fades hold none, and whatever is found in them is a false alarm; a jump
 counts as found if exactly that pair is named.
 
-The pieces of even number tune the threshold of cuts by flow, those of odd number report it.
-Thresholds are swept over the detectors' own measures. PySceneDetect's detectors are also run as
-they come, with their shortest scene of 15 frames and their filter of flashes.
+The default threshold of cuts by flow was chosen on seeds 0 and 1, so other seeds are held out; the
+pieces of even and of odd number are reported apart, too. Thresholds are swept over the detectors'
+own measures. PySceneDetect's detectors are also run as they come, with their shortest scene of 15
+frames and their filter of flashes.
 """
 
 import argparse

@@ -16,7 +16,7 @@ from pydantic_core import PydanticCustomError
 
 from pipeline.errors import MidframeError
 
-# Tuned on made footage by benchmarks/bench_jump_cuts.py.
+# Chosen on made footage: seeds 0 and 1 of benchmarks/bench_jump_cuts.py.
 DEFAULT_FLOW_CUT_THRESHOLD = 2.2
 
 SettingsType = TypeVar("SettingsType", bound="Settings")

@@ -23,7 +23,21 @@ from pipeline.store.flags import Flag, Window, flags_file, read_flags, write_fla
 from pipeline.store.patch_store import CANDIDATES, PatchStore
 
 # In the order in which the page shows them.
-NUMBERS = ("motion", "cut_distance", "first_frame", "top", "left", "attempt", "draw", "lot")
+NUMBERS = (
+    "motion",
+    "cut_distance",
+    "flow_cut",
+    "repeat",
+    "brightness_change",
+    "misfit",
+    "black_share",
+    "first_frame",
+    "top",
+    "left",
+    "attempt",
+    "draw",
+    "lot",
+)
 MARKS = ("none", "bad", "interesting")
 BINS = 40
 # Answers that are kept: an int64 for each row that matches.
@@ -71,6 +85,9 @@ class Collection:
             table = pq.read_table(path / CANDIDATES, read_dictionary=["sequence", "reason"])
         except (OSError, ValueError) as error:
             raise MidframeError(f"{path / CANDIDATES}: cannot be read ({error})") from None
+        lacking = [name for name in NUMBERS if name not in table.column_names]
+        if lacking:
+            raise MidframeError(f"{path / CANDIDATES}: has no column {lacking[0]}; sample it again")
         self.numbers: dict[str, NDArray[Any]] = {
             name: table[name].to_numpy() for name in (*NUMBERS, "sample")
         }
