@@ -184,7 +184,7 @@ def test_every_stage_is_a_job_that_waits_for_its_parent(paper: Outcome) -> None:
         ),
         (["models", "l1"], {}, "models.l1: a model needs one of stage, weights"),
         (["models", "linear"], {"stage": "l1"}, "models.linear: this name stands for linear"),
-        (["evaluations", "held-out", "dataset"], "x", "evaluations.held-out.dataset: no 'x'; there are: clips"),
+        (["evaluations", "held-out", "dataset"], "x", "evaluations.held-out.dataset: no 'x'"),
         (["datasets", "a/b"], {"source": "sample-clips"}, "datasets.a/b"),
         (["figures", "losses"], {}, "figures.losses: needs stages, an evaluation or resolutions"),
         (["models", "l1"], {"stage": "l1", "command": "p {first}"}, "needs one of stage, weights"),
