@@ -191,8 +191,8 @@ def test_a_changed_image_changes_the_digest_of_its_sequence_only(benchmark: Path
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        ({"layout": "snu-film"}, "subset: is needed"),
-        ({"subset": "easy"}, "subset: is needed for the layout 'snu-film', and for no other"),
+        ({"layout": "snu-film"}, "subset: the layout 'snu-film' needs it"),
+        ({"subset": "easy"}, "subset: the layout 'snu-film' needs it, and no other takes it"),
         ({"layout": "ucf101", "stride": 1}, "a benchmark names its triplets"),
         ({"part": (0.5, 0.5)}, "two fractions"),
         ({"size": (640, 8)}, "at least 11"),

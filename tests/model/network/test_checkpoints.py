@@ -178,7 +178,7 @@ def test_truncated_file_is_refused(network: SepConv, tmp_path: Path) -> None:
 
 def test_foreign_safetensors_file_is_refused(tmp_path: Path) -> None:
     save_file({"weight": torch.zeros(2)}, tmp_path / "w")
-    with pytest.raises(MidframeError, match="not one that this program wrote"):
+    with pytest.raises(MidframeError, match="this program did not write it"):
         load_network(tmp_path / "w")
 
 

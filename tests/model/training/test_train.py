@@ -165,7 +165,7 @@ def test_network_other_than_the_parents_is_refused(
     train(*patches, tmp_path / "parent", settings(epochs=1))
     parent = tmp_path / "parent" / "weights" / "epoch-0001.safetensors"
     other = NETWORK.model_copy(update={"kernel_length": 7})
-    with pytest.raises(MidframeError, match="leave network out"):
+    with pytest.raises(MidframeError, match="omit network"):
         train(*patches, tmp_path / "child", settings(network=other), init=parent)
 
 

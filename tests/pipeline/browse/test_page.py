@@ -7,6 +7,7 @@ answers nothing for that long is ended and its test skipped: what it would have 
 import contextlib
 import shutil
 import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -104,6 +105,19 @@ def labels(page: Any) -> list[str]:
     return [str(words) for words in page.locator(".tile .words").all_inner_texts()]
 
 
+def motions(page: Any) -> list[str]:
+    """The motion in pixels that each tile tells."""
+    return [words.split("\n")[1].split(" px")[0] for words in labels(page)]
+
+
+def until(read: Callable[[], Any], wanted: Any) -> None:
+    """Wait until a page that is being drawn shows what is wanted."""
+    deadline = time.monotonic() + STEP / 1000
+    while read() != wanted and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert read() == wanted
+
+
 def choose(page: Any, name: str) -> None:
     page.locator(f'[data-filter="{name}"]').click()
 
@@ -121,13 +135,12 @@ def test_filter_and_sort_live_in_the_address(page: Any, address: str, patches: P
     count(page, f"{len(chosen)} of {len(table)} windows")
     playwright.expect(page.locator(".tile img")).to_have_count(len(chosen), timeout=STEP)
     expected = [f"{motion:.3g}" for motion in sorted(chosen["motion"], reverse=True)]
-    assert [words.split("\n")[1].split(" px")[0] for words in labels(page)] == expected
+    until(lambda: motions(page), expected)
     assert "sort=-motion" in page.url
-    before = labels(page)
     page.reload()
     count(page, f"{len(chosen)} of {len(table)} windows")
     playwright.expect(page.locator(".tile img")).to_have_count(len(chosen), timeout=STEP)
-    assert labels(page) == before
+    until(lambda: motions(page), expected)
     assert page.locator("#sort").input_value() == "-motion"
     page.click("#clear")
     count(page, f"{len(table)} of {len(table)} windows")
@@ -149,8 +162,9 @@ def test_filter_and_sort_live_in_the_address(page: Any, address: str, patches: P
     page.wait_for_function("() => location.search.includes('draw=')")
     least = float(page.locator('[data-filter="draw:least"]').input_value())
     most = float(page.locator('[data-filter="draw:most"]').input_value())
-    shown = int(page.locator("#count").inner_text().split(" ")[0])
-    assert shown in range((table["draw"].between(least, most)).sum(), len(table))
+    fewest = table["draw"].between(least, most).sum()
+    total = page.locator("#count")
+    until(lambda: fewest <= int(total.inner_text().split(" ")[0]) < len(table), True)
 
 
 def test_a_flagged_window_is_left_out_when_built_anew(
@@ -229,7 +243,7 @@ def test_two_models_are_compared_with_a_handle(page: Any, address: str) -> None:
     page.keyboard.press("Space")
     page.wait_for_function(f"() => {clip} === 'none'")
     page.keyboard.press("Space")
-    assert page.evaluate(clip) == "inset(0px 75% 0px 0px)"
+    until(lambda: page.evaluate(clip), "inset(0px 75% 0px 0px)")
     page.select_option("#left", "a-error")
     page.wait_for_function(
         "() => document.getElementById('left-picture').src.includes('error') &&"
