@@ -15,6 +15,7 @@ import jinja2
 import pandas as pd
 from markupsafe import Markup
 
+from model.evaluation.bootstrap import FEWEST_SEQUENCES
 from model.evaluation.evaluate import FORMAT_VERSION as EVALUATION_VERSION
 from model.evaluation.evaluate import KIND as EVALUATION
 from model.reporting.figures import FORMAT_VERSION as FIGURES_VERSION
@@ -117,6 +118,8 @@ def headline(table: Path) -> str:
         of = cells.loc[best]
         difference = f"{of['to_baseline']:+.2f} dB"
         interval = f"{of['to_baseline_low']:+.2f} to {of['to_baseline_high']:+.2f}"
+        if of["sequences"] < FEWEST_SEQUENCES:
+            interval += " over triplets, too few videos to tell"
         line += f", {baseline} {cells.loc[baseline, 'score']:.2f} dB: {difference} ({interval})"
     else:
         line += ", the highest of all"

@@ -81,8 +81,8 @@ def test_the_page_begins_with_the_best_model_of_each_table(
     kept = scores[scores["cut"] == 0]["standard_psnr"].mean()
     make_table([tmp_path / name for name in names], TableSettings(), tmp_path / "table")
     assert headline(tmp_path / "table") == (
-        f"Evaluation: nothing {kept:.2f} dB, linear {kept - 0.5:.2f} dB: +0.50 dB (+0.50 to +0.50) "
-        "(PSNR, standard)."
+        f"Evaluation: nothing {kept:.2f} dB, linear {kept - 0.5:.2f} dB: +0.50 dB (+0.50 to +0.50 "
+        "over triplets, too few videos to tell) (PSNR, standard)."
     )
     skip_table("data/ucf101: no such folder", TableSettings(), tmp_path / "absent")
     assert headline(tmp_path / "absent") == ""
