@@ -5,12 +5,12 @@ whole. `read_video` yields the frames of reading in order, wherever it starts: e
 compared with the checksum taken then (`pipeline.frames.video_index`).
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import lru_cache
-from itertools import chain, count
+from itertools import chain, count, pairwise
 from pathlib import Path
 
 import av
@@ -36,6 +36,8 @@ class VideoLook:
         short and does not say how many it should hold.
     fps : frames a second, if the file says so.
     index : where the frames come from.
+    seconds : when each frame is shown, from the first on; by the rate where timestamps are missing
+        or jump, and empty where there is no rate either.
     notes : what a user should know of its pictures.
     """
 
@@ -43,6 +45,7 @@ class VideoLook:
     missing: int
     fps: Fraction | None
     index: VideoIndex
+    seconds: list[float]
     notes: tuple[str, ...] = ()
 
 
@@ -93,8 +96,10 @@ def quarter_turns(frame: av.VideoFrame) -> int:
     return round(frame.rotation / 90) % 4
 
 
-def look_at_video(path: Path, stream_number: int | None = None) -> VideoLook:
-    """Decode a video from end to end.
+def look_at_video(
+    path: Path, stream_number: int | None = None, show: Callable[[Frame], None] | None = None
+) -> VideoLook:
+    """Decode a video from end to end, and show each frame that can be decoded, in order.
 
     Raises
     ------
@@ -133,7 +138,9 @@ def look_at_video(path: Path, stream_number: int | None = None) -> VideoLook:
                 woven += frame.interlaced_frame
                 bits = max(part.bits for part in frame.format.components)
                 transfer = _high_dynamic_range(frame)
-        number = stream.index
+                if show is not None:
+                    show(upright(frame))
+        number, time_base = stream.index, stream.time_base
     missing = max(announced - len(packets), 0) if announced else int(_ends_too_early(path))
     position, size, pts, dts = np.array(packets, np.int64).reshape(-1, 4).T
     sources, looks, sums = [one[0] for one in decoded], [one[1] for one in decoded], {}
@@ -174,8 +181,17 @@ def look_at_video(path: Path, stream_number: int | None = None) -> VideoLook:
             checksum=np.array(sums_in_order, np.uint32),
             stream=np.array([number], np.int64),
         ),
+        seconds=_seconds([packets[at][2] for at in order] if known else [], time_base)
+        or [float(at / fps) for at in range(len(order)) if fps],
         notes=tuple(notes),
     )
+
+
+def _seconds(times: list[int], unit: Fraction | None) -> list[float]:
+    """When frames are shown, from their timestamps; empty if those do not ascend."""
+    if unit is None or UNKNOWN in times or any(b <= a for a, b in pairwise(times)):
+        return []
+    return [float((time - times[0]) * unit) for time in times]
 
 
 def _high_dynamic_range(frame: av.VideoFrame) -> str:
@@ -352,12 +368,14 @@ def open_video(path: Path) -> Iterator[av.container.InputContainer]:
     try:
         with av.open(path) as container:
             yield container
+    except FileNotFoundError:
+        reason = "is gone"
     except (av.error.FFmpegError, OSError) as error:
-        reason = error_reason(error, path)
+        reason = f"not a readable video ({error_reason(error, path)})"
     # Raised out here: the decoder's exception, kept as context, may not survive the way from a
     # worker to this process.
     if reason is not None:
-        raise BadFrameError(f"{path}: not a readable video ({reason})")
+        raise BadFrameError(f"{path}: {reason}")
 
 
 def decode(packet: "av.Packet[av.VideoStream]") -> list[av.VideoFrame] | None:

@@ -120,8 +120,8 @@ def test_reading_at_random_decodes_at_most_one_group_more(
 ) -> None:
     path = make(name, KINDS[name])
     sequence = check_sequence("a", path)
-    keys = np.flatnonzero(sequence.video_index().key)
-    longest = int(np.diff([*keys, len(sequence.video_index().key)]).max())
+    keys = np.flatnonzero(sequence.frame_index().key)
+    longest = int(np.diff([*keys, len(sequence.frame_index().key)]).max())
     packets = 0
 
     def counted(packet: "av.Packet[av.VideoStream]") -> list[av.VideoFrame] | None:
