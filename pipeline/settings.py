@@ -137,6 +137,9 @@ class DatasetSettings(Settings):
     stream: int | None = Field(None, ge=0)
     """Number of the stream of every video file that is used, as `ffprobe` counts them; null: the
     one that FFmpeg finds best, and never a cover picture."""
+    interlaced: Literal["refuse", "leave_out", "deinterlace"] = "refuse"
+    """What to do with interlaced video, whose pictures mix two moments: refuse it as a file that
+    cannot be used, leave it out and list it, or make one whole picture of each (FFmpeg's bwdif)."""
     measure: Literal["nothing", "histogram", "flow"] = "histogram"
     """What is measured while the frames are checked, so that `cuts` does not decode them again:
     what its method `histogram` needs, what `flow` needs too (two small flows a frame), or

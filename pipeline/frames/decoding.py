@@ -81,6 +81,10 @@ class BadFrameError(MidframeError):
     """Frames that cannot be used, with the file and the reason."""
 
 
+class LeftOutError(BadFrameError):
+    """A file that the settings leave out, with the file and the reason."""
+
+
 def image_files(folder: Path) -> list[Path]:
     """The images of a folder in the order of their names, numbers in them by value.
 

@@ -38,6 +38,7 @@ class FrameSequence:
     bad : frames that are skipped, ascending. No triplet holds one of them.
     index : where its frames come from, or the file that says so.
     offset : the frame of the file that is its first one; a sequence may be a part of a video.
+    deinterlace : whether a whole picture is made of each frame's two fields.
     changes : the file of what was measured of its frames when they were checked, if it was
         (`pipeline.selection.measures`).
     seconds : when each frame of a video is shown, from the first on; known only when it has just
@@ -57,6 +58,7 @@ class FrameSequence:
     notes: tuple[str, ...] = ()
     skip_bad: bool = False
     offset: int = 0
+    deinterlace: bool = False
     changes: Path | None = field(default=None, compare=False, repr=False)
     seconds: Sequence[float] = field(default=(), compare=False, repr=False)
 
@@ -110,7 +112,7 @@ class FrameSequence:
         index = self.frame_index()
         if isinstance(index, VideoIndex):
             first, last = start + self.offset, stop + self.offset
-            for number, frame in read_video(self.path, index, first, last):
+            for number, frame in read_video(self.path, index, first, last, self.deinterlace):
                 yield number - self.offset, frame
             return
         for number in range(start, min(stop, len(index.names))):

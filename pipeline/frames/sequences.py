@@ -7,11 +7,12 @@ from collections.abc import Callable, Iterator, Sequence
 from fractions import Fraction
 from itertools import groupby
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from pipeline.errors import MidframeError
 from pipeline.frames.decoding import (
     BadFrameError,
+    LeftOutError,
     Look,
     image_files,
     image_places,
@@ -124,6 +125,7 @@ def _from_manifest(
         notes=tuple(entry["notes"]),
         skip_bad=skip_bad,
         offset=entry.get("offset", 0),
+        deinterlace=entry.get("deinterlace", False),
         changes=None if changes is None else dataset / changes,
     )
 
@@ -141,6 +143,7 @@ def check_sequence(
     path: Path,
     stream: int | None = None,
     show: Callable[[Frame], None] | None = None,
+    interlaced: Literal["refuse", "leave_out", "deinterlace"] = "refuse",
 ) -> FrameSequence:
     """Read a sequence from end to end and describe it, with its bad frames.
 
@@ -150,7 +153,8 @@ def check_sequence(
     Parameters
     ----------
     stream : the number of a video's stream, where it is not the one that FFmpeg finds best.
-    show : called with each frame that can be decoded, in order.
+    show : called with each frame that can be decoded, in order; of interlaced video as it is.
+    interlaced : what to do with interlaced video.
 
     Raises
     ------
@@ -159,7 +163,7 @@ def check_sequence(
     """
     files: Sequence[Path | str] = []
     index: VideoIndex | ImageIndex
-    missing, fps = 0, None
+    missing, fps, deinterlace = 0, None, False
     notes: tuple[str, ...] = ()
     seconds: Sequence[float] = ()
     if path.is_dir():
@@ -170,6 +174,10 @@ def check_sequence(
         video = look_at_video(path, stream, show)
         looks, missing, fps, index = video.frames, video.missing, video.fps, video.index
         notes, seconds = video.notes, video.seconds
+        if video.interlaced:
+            _accept_interlaced(path, interlaced)
+            notes = (*notes, "interlaced; deinterlaced by bwdif")
+            deinterlace = True
     sizes = Counter(look for look in looks if not isinstance(look, str))
     usual = sizes.most_common(1)[0][0] if sizes else None
     causes = [
@@ -184,11 +192,34 @@ def check_sequence(
         raise BadFrameError(f"{path}: has {len(looks)} frames, but a triplet needs 3; remove it")
     height, width, _ = usual
     sequence = FrameSequence(
-        name, path, len(looks), height, width, fps, bad, index, notes, seconds=seconds
+        name,
+        path,
+        len(looks),
+        height,
+        width,
+        fps,
+        bad,
+        index,
+        notes,
+        deinterlace=deinterlace,
+        seconds=seconds,
     )
+    if deinterlace and bad:
+        raise BadFrameError(f"{bad[0].reason}; a damaged video cannot be deinterlaced")
     if not triplet_starts(sequence, 1):
         raise BadFrameError(f"{bad[0].reason}; no three neighbouring frames are left without it")
     return sequence
+
+
+def _accept_interlaced(path: Path, interlaced: str) -> None:
+    said = f"{path}: is interlaced, so every picture mixes two moments"
+    if interlaced == "leave_out":
+        raise LeftOutError(said)
+    if interlaced == "refuse":
+        raise BadFrameError(
+            f"{said}; set interlaced: deinterlace, or deinterlace it by other means "
+            "(`ffmpeg -i IN -vf bwdif OUT`)"
+        )
 
 
 def _difference(look: Look, usual: Look) -> str:

@@ -16,7 +16,9 @@ from pathlib import Path
 import av
 import numpy as np
 
+from pipeline.frames.damage import ends_too_early, undecodable
 from pipeline.frames.decoding import COLOUR_CONVERSION, BadFrameError, Frame, Look, error_reason
+from pipeline.frames.fields import deinterlaced
 from pipeline.frames.video_index import UNKNOWN, VideoIndex, checksum, identify
 from pipeline.progress import notice
 
@@ -39,6 +41,7 @@ class VideoLook:
     seconds : when each frame is shown, from the first on; by the rate where timestamps are missing
         or jump, and empty where there is no rate either.
     notes : what a user should know of its pictures.
+    interlaced : whether most pictures consist of fields of two moments.
     """
 
     frames: list[Look | str]
@@ -47,6 +50,7 @@ class VideoLook:
     index: VideoIndex
     seconds: list[float]
     notes: tuple[str, ...] = ()
+    interlaced: bool = False
 
 
 def choose_stream(
@@ -141,7 +145,7 @@ def look_at_video(
                 if show is not None:
                     show(upright(frame))
         number, time_base = stream.index, stream.time_base
-    missing = max(announced - len(packets), 0) if announced else int(_ends_too_early(path))
+    missing = max(announced - len(packets), 0) if announced else int(ends_too_early(path))
     position, size, pts, dts = np.array(packets, np.int64).reshape(-1, 4).T
     sources, looks, sums = [one[0] for one in decoded], [one[1] for one in decoded], {}
     frames_of: list[Look | str] = list(looks)
@@ -154,15 +158,10 @@ def look_at_video(
                 f"{path}: parts of it cannot be decoded, and without timestamps it does not "
                 "say which frames those are"
             )
-        reasons = _undecodable([(packets[at][2], keys[at], at in sums) for at in kept])
+        reasons = undecodable([(packets[at][2], keys[at], at in sums) for at in kept])
         order = sorted(kept, key=lambda at: packets[at][2])
         frames_of = [reasons.get(packets[at][2]) or sums[at][0] for at in order]
         sums_in_order = [sums[at][1] if at in sums else 0 for at in order]
-    if 2 * woven > len(decoded):
-        raise BadFrameError(
-            f"{path}: is interlaced, so every picture mixes two moments; deinterlace it "
-            "(`ffmpeg -i IN -vf bwdif OUT`)"
-        )
     if bits > 8:
         curve = f", {transfer} kept as it is" if transfer else ""
         notes.append(f"{bits} bits a value, rounded to 8{curve}")
@@ -184,6 +183,7 @@ def look_at_video(
         seconds=_seconds([packets[at][2] for at in order] if known else [], time_base)
         or [float(at / fps) for at in range(len(order)) if fps],
         notes=tuple(notes),
+        interlaced=2 * woven > len(decoded),
     )
 
 
@@ -199,54 +199,6 @@ def _high_dynamic_range(frame: av.VideoFrame) -> str:
     return {16: "PQ (SMPTE ST 2084)", 18: "HLG (ARIB STD-B67)"}.get(int(frame.color_trc), "")
 
 
-def _ends_too_early(path: Path) -> bool:
-    """Whether a Matroska or WebM file is shorter than it says; those do not count their frames.
-
-    RFC 8794: an element is its identifier, the length of its content, and the content. The bits of
-    a length begin with a zero for each byte that it is longer than one; all ones stand for unknown.
-    """
-    size, position = path.stat().st_size, 0
-    with path.open("rb") as file:
-        for identifier in (b"\x1a\x45\xdf\xa3", b"\x18\x53\x80\x67"):  # EBML header, Segment
-            file.seek(position)
-            start = file.read(5)
-            if start[:4] != identifier or len(start) < 5 or start[4] == 0:
-                return False
-            more = 8 - start[4].bit_length()
-            bits = 7 * (more + 1)
-            length = int.from_bytes(start[4:] + file.read(more), "big") & ((1 << bits) - 1)
-            if length == (1 << bits) - 1:
-                return False
-            position = file.tell() + length
-            if position > size:
-                return True
-    return False
-
-
-def _undecodable(packets: list[tuple[int, bool, bool]]) -> dict[int, str]:
-    """Why frames are bad, by timestamp: not decoded, or built on frames that are not.
-
-    Until the next key frame a decoder continues with what it has, and its pictures look whole.
-
-    Parameters
-    ----------
-    packets : timestamp, whether it is a key frame, whether it was decoded: in the file's order.
-    """
-    reasons: dict[int, str] = {}
-    broken = broken_before = False
-    key = 0
-    for pts, is_key, is_decoded in packets:
-        if is_key:
-            broken_before, broken, key = broken, False, pts
-        if not is_decoded:
-            broken = True
-            reasons[pts] = "cannot be decoded"
-        # Frames shown before the key frame they follow may build on those before it as well.
-        elif broken or (broken_before and pts < key):
-            reasons[pts] = "may build on a frame that cannot be decoded"
-    return reasons
-
-
 @lru_cache(maxsize=8)
 def index_of(path: Path, modified: int, size: int) -> VideoIndex:
     """The index of a video that was described without keeping one."""
@@ -257,12 +209,16 @@ def index_of(path: Path, modified: int, size: int) -> VideoIndex:
 _useless: dict[Path, int] = {}
 
 
-def read_video(path: Path, index: VideoIndex, start: int, stop: int) -> Iterator[tuple[int, Frame]]:
+def read_video(
+    path: Path, index: VideoIndex, start: int, stop: int, deinterlace: bool = False
+) -> Iterator[tuple[int, Frame]]:
     """Yield the frames from ``start`` to ``stop`` (excluded) of a video, with their numbers.
 
     Parameters
     ----------
     index : of this video, as `look_at_video` made it; the frames wanted are good ones.
+    deinterlace : make one whole picture of each frame's two fields. That takes the frames before
+        and after it, so the result does not depend on where reading starts.
 
     Raises
     ------
@@ -270,12 +226,26 @@ def read_video(path: Path, index: VideoIndex, start: int, stop: int) -> Iterator
         if the video cannot be opened, or a frame differs from the index even when read from the
         beginning.
     """
+    if not deinterlace:
+        for number, picture in _pictures(path, index, start, stop):
+            yield number, upright(picture)
+        return
+    first = max(start - 1, 0)
+    pictures = (picture for _, picture in _pictures(path, index, first, stop + 1))
+    for number, picture in enumerate(deinterlaced(pictures), start=first):
+        if start <= number < min(stop, len(index.packet)):
+            yield number, upright(picture)
+
+
+def _pictures(
+    path: Path, index: VideoIndex, start: int, stop: int
+) -> Iterator[tuple[int, av.VideoFrame]]:
     position = start
     skip = _useless.get(path, 0)
     entries = [*index.entries(start)][skip:] if start else []
     for tried, entry in enumerate([*entries, None], start=skip):
         for frame in _frames_from(path, index, entry, position, stop):
-            yield position, upright(frame)
+            yield position, frame
             position += 1
         if position == min(stop, len(index.packet)):
             if tried > _useless.setdefault(path, 0):

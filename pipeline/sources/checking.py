@@ -13,7 +13,7 @@ from typing import Any
 
 from pipeline.cluster import connect
 from pipeline.errors import MidframeError
-from pipeline.frames.decoding import BadFrameError, image_files
+from pipeline.frames.decoding import BadFrameError, LeftOutError, image_files
 from pipeline.frames.sequences import FrameSequence, check_sequence, sequence_digest
 from pipeline.progress import notice, progress
 from pipeline.provenance import digest
@@ -95,13 +95,19 @@ def check(task: Check) -> None:
         meter = FrameMeter(KEPT_BINS, fits=task.settings.measure == "flow")
     entries: list[dict[str, Any]] = []
     bad: list[tuple[str, list[int] | None, str]] = []
+    left_out = False
     try:
         file = check_sequence(
-            task.name, task.path, task.settings.stream, None if meter is None else meter.add
+            task.name,
+            task.path,
+            task.settings.stream,
+            None if meter is None else meter.add,
+            task.settings.interlaced,
         )
     except BadFrameError as error:
         first = task.parts[0]
         bad.append((first.name if len(task.parts) == 1 else task.name, None, _at(first, error)))
+        left_out = isinstance(error, LeftOutError)
     else:
         kept = _keep(task, file, meter)
         for part in task.parts:
@@ -114,6 +120,7 @@ def check(task: Check) -> None:
             bad += [(part.name, [run.first, run.last], run.reason) for run in sequence.bad]
     found = {
         "entries": entries,
+        "left_out": left_out,
         "bad": [
             [name, frames, reason.replace(str(task.path), str(task.shown))]
             for name, frames, reason in bad
@@ -133,8 +140,9 @@ def _keep(task: Check, file: FrameSequence, meter: FrameMeter | None) -> dict[st
     """Write what later stages need of a file; its entries in the manifest."""
     index, changes = f"{INDEX}/{task.name}.npz", None
     file.frame_index().save(task.folder / index)
-    # Where some frames are bad, `cuts` measures what lies between them.
-    if meter is not None and meter.usable and not file.bad:
+    # Where some frames are bad, `cuts` measures what lies between them; and that a video is
+    # interlaced is known only at its end.
+    if meter is not None and meter.usable and not file.bad and not file.deinterlace:
         changes = f"{CHANGES}/{task.name}.npz"
         meter.measures().save(task.folder / changes)
     return {"index": index, "changes": changes, "sha256": sequence_digest(task.path)}
@@ -222,7 +230,8 @@ def _remove_stale(tasks: Sequence[Check], sequences: Iterable[dict[str, Any]]) -
 
 
 def _refuse_bad(task: Check) -> None:
-    for _, _, reason in task.found()["bad"]:
+    found = task.found()
+    for _, _, reason in [] if found["left_out"] else found["bad"]:
         raise MidframeError(f"{reason}; fix or remove it, or set on_bad_frame: skip")
 
 
@@ -233,6 +242,7 @@ def _entry(sequence: FrameSequence) -> dict[str, Any]:
         "frame_count": sequence.frame_count,
         "height": sequence.height,
         "width": sequence.width,
+        "deinterlace": sequence.deinterlace,
         "fps": None if sequence.fps is None else str(sequence.fps),
         "notes": list(sequence.notes),
     }

@@ -8,9 +8,10 @@ import av
 import numpy as np
 import pytest
 
+from pipeline.errors import MidframeError
 from pipeline.frames import video
 from pipeline.frames.decoding import COLOUR_CONVERSION, BadFrameError, Frame
-from pipeline.frames.sequences import check_sequence
+from pipeline.frames.sequences import check_sequence, open_frames
 from pipeline.provenance import read_manifest
 from pipeline.settings import DatasetSettings
 from pipeline.sources.datasets import fetch
@@ -168,15 +169,68 @@ def test_a_rotated_video_is_read_upright(
         assert np.abs(ours[::-1].astype(int) - theirs).mean() > 8
 
 
-@needs_ffmpeg
-def test_interlaced_video_is_named_and_what_to_do_about_it(
-    make: Callable[..., Path], tmp_path: Path
-) -> None:
+@pytest.fixture
+def woven(make: Callable[..., Path], tmp_path: Path) -> Path:
+    """20 interlaced frames: the fields of two neighbouring frames of a clip in each."""
     clip = make("closed.mp4", KINDS["closed.mp4"])
-    woven = tmp_path / "woven.mpg"
-    ffmpeg("-i", clip, "-vf", "tinterlace=4", "-flags", "+ilme+ildct", "-c:v", "mpeg2video", woven)
+    file = tmp_path / "mine" / "woven.mpg"
+    file.parent.mkdir()
+    codec = ["-flags", "+ilme+ildct", "-c:v", "mpeg2video", "-q:v", "2", "-bf", "2", "-g", "6"]
+    ffmpeg("-i", clip, "-vf", "tinterlace=4", *codec, file)
+    return file
+
+
+@needs_ffmpeg
+def test_interlaced_video_is_named_and_what_to_do_about_it(woven: Path) -> None:
     with pytest.raises(BadFrameError, match=r"woven\.mpg: is interlaced, .*bwdif"):
         check_sequence("a", woven)
+
+
+@needs_ffmpeg
+def test_deinterlaced_frames_are_whole_and_the_same_wherever_reading_starts(
+    make: Callable[..., Path], woven: Path
+) -> None:
+    sequence = check_sequence("a", woven, interlaced="deinterlace")
+    assert sequence.notes == ("interlaced; deinterlaced by bwdif",)
+    frames = list(sequence.read())
+    assert len(frames) == sequence.frame_count == 20
+    for start in range(20):
+        np.testing.assert_array_equal(
+            list(sequence.read(start, start + 1)), frames[start : start + 1]
+        )
+    np.testing.assert_array_equal(list(sequence.part("b", 4, 9).read(1, 5)), frames[5:9])
+
+    def combs(frame: Frame) -> float:
+        lines = frame.astype(int)
+        return float(np.abs(2 * lines[1:-1] - lines[:-2] - lines[2:]).mean())
+
+    mixed = np.mean([combs(frame) for frame in decode(woven)])
+    whole = np.mean([combs(frame) for frame in decode(make("closed.mp4", KINDS["closed.mp4"]))])
+    assert np.mean([combs(frame) for frame in frames]) < 1.1 * whole < 0.8 * mixed
+
+
+@needs_ffmpeg
+def test_a_dataset_deinterlaces_or_leaves_out_interlaced_video(
+    make: Callable[..., Path], woven: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = woven.parent
+    shutil.copy(make("closed.mp4", KINDS["closed.mp4"]), folder / "closed.mp4")
+
+    def names(interlaced: str) -> list[str]:
+        settings = {"source": "folder", "path": str(folder), "interlaced": interlaced}
+        fetch(DatasetSettings.model_validate(settings), tmp_path / interlaced, workers=0)
+        return [one.name for one in open_frames(tmp_path / interlaced)]
+
+    with pytest.raises(MidframeError, match="is interlaced, .*; set interlaced: deinterlace"):
+        names("refuse")
+    assert names("leave_out") == ["closed"]
+    assert f"skipped woven: {folder}/woven.mpg: is interlaced" in capsys.readouterr().err
+    (entry,) = read_manifest(tmp_path / "leave_out", "frames", 2)["skipped"]
+    assert (entry["sequence"], entry["frames"]) == ("woven", None)
+    assert names("deinterlace") == ["closed", "woven"]
+    kept = check_sequence("a", woven, interlaced="deinterlace")
+    (_, stored) = open_frames(tmp_path / "deinterlace")
+    np.testing.assert_array_equal(list(stored.read(7, 10)), list(kept.read())[7:10])
 
 
 @needs_ffmpeg
