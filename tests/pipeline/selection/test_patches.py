@@ -130,7 +130,7 @@ def killed(task):
     if not calls:
         os.kill(os.getpid(), 9)
     calls -= 1
-    original(task)
+    return original(task)
 
 setattr(module, name, killed)
 settings = PatchSettings.model_validate_json(sys.argv[2])
