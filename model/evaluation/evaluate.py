@@ -17,6 +17,7 @@ import pandas as pd
 from PIL import Image
 
 from model.evaluation.bootstrap import Estimate, mean_interval
+from model.evaluation.cut_distances import CutDistances
 from model.evaluation.metrics import PROTOCOLS
 from model.evaluation.predictions import TIMEOUT, OfCommand, OfFiles, OfModel, Predictions
 from model.evaluation.triplets import (
@@ -41,7 +42,6 @@ from pipeline.provenance import (
     write_manifest,
 )
 from pipeline.resume import code_digest, publish_resumable
-from pipeline.selection.jump_cuts import histogram_distance
 
 KIND = "evaluation"
 FORMAT_VERSION = 3
@@ -174,14 +174,12 @@ def _columns() -> list[str]:
 def _score(
     triplets: list[Triplet], source: Predictions, settings: EvaluationSettings, folder: Path
 ) -> Iterator[list[Any]]:
+    cuts = CutDistances(triplets, settings)
     for triplet, original in read_triplets(triplets):
-        distance = max(
-            float(histogram_distance(a, b, settings.cut_bins).max())
-            for a, b in zip(original, original[1:], strict=False)
-        )
+        distance = cuts.distance(triplet, original)
         first, truth, third = (prepare(frame, settings) for frame in original)
         row: list[Any] = [triplet.sequence, triplet.first_frame, *truth.shape[:2]]
-        row += [distance, int(distance > settings.cut_threshold)]
+        row += [distance, int(distance > settings.chosen_cut_threshold)]
         try:
             prediction, sha256 = source.predict(triplet, first, third)
         except MidframeError as problem:

@@ -30,6 +30,7 @@ rule evaluate_model:
         model=lambda wildcards: predictions_option(wildcards.model),
         code=source_digest(
             "model/evaluation/evaluate.py",
+            "model/evaluation/cut_distances.py",
             "model/evaluation/predictions.py",
             "model/evaluation/triplets.py",
             "model/evaluation/benchmarks.py",
@@ -40,6 +41,9 @@ rule evaluate_model:
             "model/evaluation/metrics.py",
             "model/pixels.py",
             "model/network/architecture.py",
+            "pipeline/selection/jump_cuts.py",
+            "pipeline/selection/flow_cuts.py",
+            "pipeline/selection/frame_changes.py",
         ),
     shell:
         "python -m model evaluate {input.frames} {params.model}"
@@ -157,6 +161,10 @@ rule double_frame_rate:
             "model/pixels.py",
             "model/network/tiling.py",
             "model/network/architecture.py",
+            "pipeline/selection/passing_cuts.py",
+            "pipeline/selection/jump_cuts.py",
+            "pipeline/selection/flow_cuts.py",
+            "pipeline/selection/frame_changes.py",
         ),
     shell:
         "python -m model interpolate {input.frames}/{params.file:q} {output}"
