@@ -135,12 +135,12 @@ def fade(a: list[Frame], b: list[Frame], random: np.random.Generator) -> Footage
             blend(one, other, share)
             for one, other, share in zip(before[-length:], after[:length], shares, strict=True)
         ]
+        frames = before[:-length] + middle + after[length:]
     else:
         half = length // 2
         down = [blend(f, 0.0, s) for f, s in zip(before[-half:], shares[1::2], strict=True)]
         up = [blend(f, 0.0, s) for f, s in zip(after[:half], shares[::-1][::2], strict=True)]
-        middle = down + up
-    frames = before[: len(before) - length] + middle + after[length:]
+        frames = before[:-half] + down + up + after[half:]
     return Footage("fades", frames, frozenset())
 
 
@@ -286,11 +286,14 @@ def above(scores: list[Scores], threshold: float) -> list[set[int]]:
     return [set(np.flatnonzero(one > threshold).tolist()) for one in scores]
 
 
-def sweep(footage: list[Footage], scores: list[Scores]) -> Iterator[tuple[float, Tally]]:
-    """Tallies of everything but jumps inside a shot, over thresholds."""
+def sweep(
+    footage: list[Footage], scores: list[Scores], default: float
+) -> Iterator[tuple[float, Tally]]:
+    """Tallies of everything but jumps inside a shot, over thresholds, ``default`` among them."""
     kept = [index for index, one in enumerate(footage) if one.kind != "jumps inside a shot"]
     chosen, theirs = [footage[i] for i in kept], [scores[i] for i in kept]
-    for threshold in np.unique(np.quantile(np.concatenate(theirs), np.linspace(0.5, 1, 400))):
+    quantiles = np.quantile(np.concatenate(theirs), np.linspace(0.5, 1, 400))
+    for threshold in np.unique([*quantiles, default]):
         yield float(threshold), by_kind(chosen, above(theirs, float(threshold)))["all"]
 
 
@@ -378,13 +381,12 @@ def main() -> None:
     print("\nthe threshold swept, without the jumps inside a shot")
     print(f"{'':12}{'threshold':>11}{'precision':>11}{'recall':>8}{'F1':>7}")
     for name, (_, default) in measures.items():
-        curve = list(sweep(footage, scores[name]))
+        curve = list(sweep(footage, scores[name], default))
         best = max(curve, key=lambda point: point[1].f1)
-        at = min(curve, key=lambda point: abs(point[0] - default))
-        for label, (_, tally) in (("default", at), ("best F1", best)):
-            shown = default if label == "default" else best[0]
+        at = next(point for point in curve if point[0] == default)
+        for label, (threshold, tally) in (("default", at), ("best F1", best)):
             print(
-                f"{name:12}{shown:11.4g}{tally.precision:11.3f}{tally.recall:8.3f}{tally.f1:7.3f}"
+                f"{name:12}{threshold:11.4g}{tally.precision:11.3f}{tally.recall:8.3f}{tally.f1:7.3f}"
                 f"  {label}"
             )
         full = [point for point in curve if point[1].recall >= 0.95]
