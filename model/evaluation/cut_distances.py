@@ -1,12 +1,13 @@
 """How far apart, as jump cuts are found, the frames of a triplet are."""
 
-from itertools import pairwise
+from itertools import chain, groupby, pairwise
 
 import numpy as np
 from numpy.typing import NDArray
 
 from model.evaluation.triplets import Triplet
 from model.settings import EvaluationSettings
+from pipeline.frames.losses import read_remaining
 from pipeline.frames.sequences import Frame, FrameSequence
 from pipeline.selection.flow_cuts import REACH, flow_cut_scores
 from pipeline.selection.jump_cuts import histogram_distance
@@ -49,6 +50,10 @@ class CutDistances:
         start = max(min(firsts) - REACH, 0)
         stop = min(max(firsts) + 3 + REACH, sequence.frame_count)
         scores = np.full(sequence.frame_count - 1, np.nan, np.float32)
-        for first, last in sequence.good_runs(start, stop):
-            scores[first : last - 1] = flow_cut_scores(sequence.read(first, last))
+        # Whoever reads the triplets tells which frames are lost.
+        remaining = enumerate(read_remaining(sequence, start, stop, []))
+        for _, run in groupby(remaining, key=lambda item: item[1][0] - item[0]):
+            _, (first, frame) = next(run)
+            found = flow_cut_scores(chain([frame], (later for _, (_, later) in run)))
+            scores[first : first + len(found)] = found
         return scores

@@ -98,13 +98,21 @@ def change(a: Luma, b: Luma) -> tuple[float, float]:
 def black_bars(picture: Luma) -> Bars:
     """The rows and columns at the edges that hold nothing brighter than `BLACK_LUMA`."""
     height, width = picture.shape
-    rows = np.flatnonzero(cv2.reduce(picture, 1, cv2.REDUCE_MAX).ravel() > BLACK_LUMA)
-    if not len(rows):
-        return Bars(height, 0, width, 0)
-    columns = np.flatnonzero(cv2.reduce(picture, 0, cv2.REDUCE_MAX).ravel() > BLACK_LUMA)
-    return Bars(
-        int(rows[0]), height - 1 - int(rows[-1]), int(columns[0]), width - 1 - int(columns[-1])
-    )
+    # Most pictures have none, which one look at the outermost lines tells.
+    top = bottom = left = right = 0
+    if _black(picture[0]) or _black(picture[-1]):
+        rows = np.flatnonzero(cv2.reduce(picture, 1, cv2.REDUCE_MAX).ravel() > BLACK_LUMA)
+        if not len(rows):
+            return Bars(height, 0, width, 0)
+        top, bottom = int(rows[0]), height - 1 - int(rows[-1])
+    if _black(picture[:, 0]) or _black(picture[:, -1]):
+        columns = np.flatnonzero(cv2.reduce(picture, 0, cv2.REDUCE_MAX).ravel() > BLACK_LUMA)
+        left, right = int(columns[0]), width - 1 - int(columns[-1])
+    return Bars(top, bottom, left, right)
+
+
+def _black(line: Luma) -> bool:
+    return int(line.max()) <= BLACK_LUMA
 
 
 class Warp:
