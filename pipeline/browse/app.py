@@ -29,6 +29,8 @@ from pipeline.settings import validate
 HOSTS = ["127.0.0.1", "localhost"]
 # Rows in one answer.
 MOST_ROWS = 500
+# Where a page has the head of all pages.
+HEAD = "<!-- head -->\n"
 TYPES = {".html": "text/html", ".css": "text/css", ".js": "text/javascript"}
 HEADERS = {
     "Content-Security-Policy": "default-src 'self'; img-src 'self' data:; "
@@ -110,7 +112,7 @@ class _Service:
         self._cache = PictureCache()
 
     def page(self, name: str) -> Callable[[Request], Response]:
-        return lambda request: _asset(name)
+        return lambda request: _page(name)
 
     def asset(self, request: Request) -> Response:
         return _asset(request.path_params["name"])
@@ -253,10 +255,17 @@ def _json(content: dict[str, Any]) -> Response:
     return JSONResponse(content, headers=FRESH)
 
 
+def _page(name: str) -> Response:
+    """A page, with the head that all of them have."""
+    folder = resources.files("pipeline.browse") / "assets"
+    head, body = (folder.joinpath(file).read_text("utf-8") for file in ("head.html", name))
+    return Response(body.replace(HEAD, head), media_type=TYPES[".html"], headers=FRESH)
+
+
 def _asset(name: str) -> Response:
     folder = resources.files("pipeline.browse") / "assets"
     known = {file.name: file for file in folder.iterdir()}
-    if name not in known:
-        raise IndexError(f"no page '{name}'")
-    suffix = name[name.rindex(".") :]
+    suffix = name[name.rfind(".") :]
+    if name not in known or suffix not in TYPES:
+        raise IndexError(f"no asset '{name}'")
     return Response(known[name].read_bytes(), media_type=TYPES[suffix], headers=FRESH)

@@ -40,6 +40,7 @@ rule evaluate_model:
             "model/evaluation/metrics.py",
             "model/pixels.py",
             "model/network/architecture.py",
+            "pipeline/store/evaluation_files.py",
         ),
     shell:
         "python -m model evaluate {input.frames} {params.model}"
