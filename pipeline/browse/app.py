@@ -9,6 +9,7 @@ from collections.abc import Callable
 from importlib import resources
 from typing import Any
 
+import numpy as np
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
 from starlette.middleware.trustedhost import TrustedHostMiddleware
@@ -149,12 +150,14 @@ class _Service:
         rows = collection.rows(parse(request.query_params))
         start = _whole(request, "start", 0)
         count = min(_whole(request, "count", 100), MOST_ROWS)
+        found = np.flatnonzero(rows == _whole(request, "find", len(collection)))
         return _json(
             {
                 "generation": collection.generation,
                 "total": len(rows),
                 "of": len(collection),
                 "start": start,
+                "found": int(found[0]) if len(found) else None,
                 "rows": [collection.describe(int(row)) for row in rows[start : start + count]],
             }
         )
@@ -188,7 +191,7 @@ class _Service:
         size = request.path_params["size"]
         if size not in TILE_SIZES:
             raise MidframeError(f"tiles have a size of {', '.join(map(str, TILE_SIZES))}")
-        return self._webp(request, lambda: encode(opened.pictures.tile(row, size)))
+        return self._tile(request, lambda: encode(opened.pictures.tile(row, size)))
 
     def view(self, request: Request) -> Response:
         opened, row = self._picture_row(request)
@@ -198,7 +201,7 @@ class _Service:
         content = self._cache.get(
             (request.url.path,), lambda: make(opened.pictures.view(row, name))
         )
-        return Response(content, media_type=f"image/{'png' if exact else 'webp'}", headers=FOREVER)
+        return Response(content, media_type=f"image/{'png' if exact else 'jpeg'}", headers=FOREVER)
 
     def compare(self, request: Request) -> Response:
         first, second = (self._evaluation(_whole(request, name, 0)) for name in ("a", "b"))
@@ -212,9 +215,9 @@ class _Service:
         picture = view.picture(sequence, frame, what)
         return Response(encode_exactly(picture), media_type="image/png", headers=FRESH)
 
-    def _webp(self, request: Request, make: Callable[[], bytes]) -> Response:
+    def _tile(self, request: Request, make: Callable[[], bytes]) -> Response:
         content = self._cache.get((request.url.path,), make)
-        return Response(content, media_type="image/webp", headers=FOREVER)
+        return Response(content, media_type="image/jpeg", headers=FOREVER)
 
     def _evaluation(self, number: int) -> Any:
         if not 0 <= number < len(self._site.evaluations):

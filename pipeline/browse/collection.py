@@ -152,7 +152,7 @@ class Collection:
             counts, low, high = spread(values, BINS)
             whole = bool(np.issubdtype(values.dtype, np.integer))
             described.append({"name": name, "whole": whole, "counts": counts.tolist()})
-            described[-1] |= {"low": low, "high": high}
+            described[-1] |= {"low": low, "high": high, "known": bool(counts.any())}
         return described
 
     def warm(self) -> None:

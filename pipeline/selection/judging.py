@@ -109,8 +109,9 @@ def judge(
         settings.max_taken,
         settings.max_overlap,
         settings.patch_size,
+        codes,
     ]
-    _judge(*given, codes)
+    _judge(*given)
     return codes
 
 
