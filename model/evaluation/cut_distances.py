@@ -1,6 +1,6 @@
 """How far apart, as jump cuts are found, the frames of a triplet are."""
 
-from itertools import chain, groupby, pairwise
+from itertools import groupby, pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -52,8 +52,9 @@ class CutDistances:
         scores = np.full(sequence.frame_count - 1, np.nan, np.float32)
         # Whoever reads the triplets tells which frames are lost.
         remaining = enumerate(read_remaining(sequence, start, stop, []))
-        for _, run in groupby(remaining, key=lambda item: item[1][0] - item[0]):
-            _, (first, frame) = next(run)
-            found = flow_cut_scores(chain([frame], (later for _, (_, later) in run)))
-            scores[first : first + len(found)] = found
+        position = 0
+        for shift, run in groupby(remaining, key=lambda item: item[1][0] - item[0]):
+            found = flow_cut_scores(frame for _, (_, frame) in run)
+            scores[shift + position :][: len(found)] = found
+            position += len(found) + 1
         return scores

@@ -43,11 +43,8 @@ from pipeline.provenance import (
     write_manifest,
 )
 from pipeline.resume import code_digest, publish_resumable
+from pipeline.store.evaluation_files import FORMAT_VERSION, KIND, PICTURES, SCORES, picture_path
 
-KIND = "evaluation"
-FORMAT_VERSION = 3
-SCORES = "scores.csv"
-PICTURES = "predictions"
 LOSSES = "losses.json"  # until it is published: frames that cannot be read any more
 SCORED = "scored.csv"  # of predictions by others: their SHA-256, or why one could not be scored
 
@@ -243,11 +240,6 @@ def _what_was_scored(folder: Path, source: Predictions) -> tuple[dict[str, Any],
     notes.to_csv(folder / SCORED, index=False, lineterminator="\n")
     every = {"sha256": digest(list(notes["sha256"]))}
     return {**every, **source.scored}, int((notes["problem"] != "").sum())
-
-
-def picture_path(directory: Path, sequence: str, first_frame: int, what: str) -> Path:
-    """Where the PNG of a triplet lies: ``what`` is ``"truth"`` or ``"prediction"``."""
-    return directory / sequence / f"{first_frame:05d}-{what}.png"
 
 
 def _keep(directory: Path, triplet: Triplet, truth: Frame, prediction: Frame) -> None:

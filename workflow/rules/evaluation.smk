@@ -44,6 +44,7 @@ rule evaluate_model:
             "pipeline/selection/jump_cuts.py",
             "pipeline/selection/flow_cuts.py",
             "pipeline/selection/frame_changes.py",
+            "pipeline/store/evaluation_files.py",
         ),
     shell:
         "python -m model evaluate {input.frames} {params.model}"

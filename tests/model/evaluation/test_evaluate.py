@@ -10,13 +10,14 @@ from PIL import Image
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
 from model.evaluation import evaluate as evaluation
-from model.evaluation.evaluate import FORMAT_VERSION, evaluate, open_evaluation
+from model.evaluation.evaluate import evaluate, open_evaluation
 from model.evaluation.metrics import PROTOCOLS
 from model.settings import EvaluationSettings
 from model.video.interpolation import linear
 from pipeline.errors import MidframeError
 from pipeline.frames.sequences import open_frames
 from pipeline.provenance import read_manifest
+from pipeline.store.evaluation_files import FORMAT_VERSION
 from tests.conftest import directory_bytes
 
 
