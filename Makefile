@@ -43,7 +43,7 @@ BROWSED = $(DEMO)/patches/train $(DEMO)/patches/validation $(wildcard $(DEMO)/ev
 
 browse-demo: $(READY)
 	@[ -e $(DEMO)/patches/train ] || { echo "Run \`make demo\` first" >&2; exit 1; }
-	@$(BIN)/python -m pipeline browse $(BROWSED)
+	@$(BIN)/midframe browse $(BROWSED)
 
 # The pictures of docs/browse.md, from the demo's results, by a Chromium.
 browse-pictures: $(READY)

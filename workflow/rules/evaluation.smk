@@ -47,7 +47,7 @@ rule evaluate_model:
             "pipeline/store/evaluation_files.py",
         ),
     shell:
-        "python -m model evaluate {input.frames} {params.model}"
+        "python -m midframe evaluate {input.frames} {params.model}"
         " --label {wildcards.model:q} --out {output} --settings {params.settings:q}"
         " 2>&1 | tee {log}"
 
@@ -81,7 +81,7 @@ rule tabulate:
             "model/evaluation/metrics.py",
         ),
     shell:
-        "python -m model tables {input.evaluations} {params.skipped} --out {params.out:q}"
+        "python -m midframe tables {input.evaluations} {params.skipped} --out {params.out:q}"
         " --settings {params.settings:q} 2>&1 | tee {log}"
 
 
@@ -119,7 +119,7 @@ rule draw:
             "model/reporting/figures.py", "model/reporting/loss_curve.py"
         ),
     shell:
-        "python -m model figures {params.training} {params.evaluation} {params.resolutions}"
+        "python -m midframe figures {params.training} {params.evaluation} {params.resolutions}"
         " --out {output} --settings {params.settings:q} 2>&1 | tee {log}"
 
 
@@ -168,6 +168,6 @@ rule double_frame_rate:
             "pipeline/selection/frame_changes.py",
         ),
     shell:
-        "python -m model interpolate {input.frames}/{params.file:q} {output}"
+        "python -m midframe interpolate {input.frames}/{params.file:q} {output}"
         " --model {params.model:q} --times {params.times} --settings {params.settings:q}"
         " 2>&1 | tee {log}"
