@@ -10,8 +10,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from model.sepconv import separable_convolution
 from model.network_shape import PAPER, NetworkForm
+from model.sepconv import separable_convolution
 
 ENCODER_CHANNELS = (6, 32, 64, 128, 256, 512, 512)
 DECODER_CHANNELS = (512, 256, 128, 64)
