@@ -8,6 +8,7 @@ from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
+from model.network_shape import PAPER, Initialisation, ModuleOrder, NetworkForm
 from pipeline.settings import DEFAULT_FLOW_CUT_THRESHOLD, CutMethod, Settings
 
 STATE_MINUTES = 10.0  # between two states of a training; no setting, as it changes no result
@@ -31,18 +32,18 @@ def check_names(triplets: Iterable[str], key: str) -> None:
 class NetworkSettings(Settings):
     """The SepConv network; the defaults are the paper's."""
 
-    kernel_length: int = Field(51, ge=1)
+    kernel_length: int = Field(PAPER.kernel_length, ge=1)
     """Taps of each of the four kernels of a pixel; odd, so that a kernel has a centre."""
-    width: float = Field(1.0, gt=0, le=4)
+    width: float = Field(PAPER.width, gt=0, le=4)
     """Factor on the channels of every hidden layer (1.0: 32 to 512)."""
-    module_order: Literal["niklaus", "kartasev"] = "niklaus"
+    module_order: ModuleOrder = PAPER.module_order
     """Which of a module's three convolutions changes the number of channels: the first (Niklaus)
     or the last (Kartasev)."""
-    initialisation: Literal["orthogonal", "linear"] = "orthogonal"
+    initialisation: Initialisation = PAPER.initialisation
     """`orthogonal`: as Kartasev's, with the gain of ReLU. `linear`: the same, except that the
     untrained network is exactly the mean of the two frames, biases are zero, and the first layer
     starts with the differences between and within the frames; for demonstrations."""
-    normalise: bool = False
+    normalise: bool = PAPER.normalise
     """Divide the output by the sum of its kernels, so that brightness is kept; for
     demonstrations, the published networks do not."""
 
@@ -54,6 +55,11 @@ class NetworkSettings(Settings):
                 f"the picture by half a pixel, not {self.kernel_length}"
             )
         return self
+
+    @classmethod
+    def of(cls, form: NetworkForm) -> Self:
+        """The settings that rebuild a network of this form."""
+        return cls(**{name: getattr(form, name) for name in cls.model_fields})
 
 
 class TrainingSettings(Settings):
