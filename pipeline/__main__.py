@@ -100,8 +100,10 @@ def _inspect(arguments: argparse.Namespace) -> None:
 
 
 def _browse(arguments: argparse.Namespace) -> None:
-    from pipeline.browse.server import browse
+    from pipeline.extras import needs
 
+    with needs("browse", "browse"):
+        from pipeline.browse.server import browse
     browse(arguments.directories, arguments.port, not arguments.no_open)
 
 

@@ -17,7 +17,9 @@ from pydantic_core import PydanticCustomError
 from pipeline.errors import MidframeError
 
 # Chosen on made footage: seeds 0 and 1 of benchmarks/bench_jump_cuts.py.
-DEFAULT_FLOW_CUT_THRESHOLD = 2.2
+DEFAULT_FLOW_CUT_THRESHOLD = 1.8
+
+CutMethod = Literal["histogram", "flow"]
 
 SettingsType = TypeVar("SettingsType", bound="Settings")
 
@@ -189,7 +191,7 @@ class MotionSettings(Settings):
 class CutSettings(Settings):
     """What is measured between neighbouring frames, and which measure names the jump cuts."""
 
-    method: Literal["histogram", "flow"] = "histogram"
+    method: CutMethod = "histogram"
     """How jump cuts are found: by the distance of colour histograms, as in the paper; or by how
     well one frame can be made from the other after flow, against what the pairs around it allow,
     which also finds jumps inside a shot and is not misled by pans, fades and flashes. Histograms,
@@ -237,8 +239,8 @@ class PatchSettings(Settings):
     """Histogram distance above which two neighbouring frames count as a jump cut, if cuts were
     measured with the method `histogram`."""
     flow_cut_threshold: float = Field(DEFAULT_FLOW_CUT_THRESHOLD, gt=0)
-    """How many times worse than the pairs around it a pair of frames must fit after flow to count
-    as a jump cut, if cuts were measured with the method `flow`."""
+    """How many times worse than the pairs around it a pair of frames must fit, with flow and
+    without, to count as a jump cut, if cuts were measured with the method `flow`."""
     repeat_threshold: float | None = Field(0.2, gt=0, le=1)
     """A triplet is refused as holding a repeated frame if one of its pairs of frames changes less
     than this fraction of what the other does (0: copies, 1: even motion); null: never."""

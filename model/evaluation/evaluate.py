@@ -17,6 +17,7 @@ import pandas as pd
 from PIL import Image
 
 from model.evaluation.bootstrap import Estimate, mean_interval
+from model.evaluation.cut_distances import CutDistances
 from model.evaluation.metrics import PROTOCOLS
 from model.evaluation.predictions import TIMEOUT, OfCommand, OfFiles, OfModel, Predictions
 from model.evaluation.triplets import (
@@ -42,12 +43,8 @@ from pipeline.provenance import (
     write_manifest,
 )
 from pipeline.resume import code_digest, publish_resumable
-from pipeline.selection.jump_cuts import histogram_distance
+from pipeline.store.evaluation_files import FORMAT_VERSION, KIND, PICTURES, SCORES, picture_path
 
-KIND = "evaluation"
-FORMAT_VERSION = 3
-SCORES = "scores.csv"
-PICTURES = "predictions"
 LOSSES = "losses.json"  # until it is published: frames that cannot be read any more
 SCORED = "scored.csv"  # of predictions by others: their SHA-256, or why one could not be scored
 
@@ -195,19 +192,17 @@ def _score(
     triplets: list[Triplet], source: Predictions, settings: EvaluationSettings, folder: Path
 ) -> Iterator[list[Any]]:
     losses: list[Loss] = []
+    cuts = CutDistances(triplets, settings)
     for triplet, original in read_remaining_triplets(triplets, losses):
         if original is None:
             save([*load(folder / LOSSES), *losses], folder / LOSSES)
             losses.clear()
             yield [triplet.sequence, triplet.first_frame] + [""] * (len(_columns()) - 2)
             continue
-        distance = max(
-            float(histogram_distance(a, b, settings.cut_bins).max())
-            for a, b in zip(original, original[1:], strict=False)
-        )
+        distance = cuts.distance(triplet, original)
         first, truth, third = (prepare(frame, settings) for frame in original)
         row: list[Any] = [triplet.sequence, triplet.first_frame, *truth.shape[:2]]
-        row += [distance, int(distance > settings.cut_threshold)]
+        row += [distance, int(distance > settings.chosen_cut_threshold)]
         try:
             prediction, sha256 = source.predict(triplet, first, third)
         except MidframeError as problem:
@@ -245,11 +240,6 @@ def _what_was_scored(folder: Path, source: Predictions) -> tuple[dict[str, Any],
     notes.to_csv(folder / SCORED, index=False, lineterminator="\n")
     every = {"sha256": digest(list(notes["sha256"]))}
     return {**every, **source.scored}, int((notes["problem"] != "").sum())
-
-
-def picture_path(directory: Path, sequence: str, first_frame: int, what: str) -> Path:
-    """Where the PNG of a triplet lies: ``what`` is ``"truth"`` or ``"prediction"``."""
-    return directory / sequence / f"{first_frame:05d}-{what}.png"
 
 
 def _keep(directory: Path, triplet: Triplet, truth: Frame, prediction: Frame) -> None:

@@ -4,8 +4,10 @@ Frames are decoded, interpolated and encoded one after another, so memory does n
 length of the video.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from operator import attrgetter
 from pathlib import Path
+from typing import NamedTuple
 
 import av
 import numpy as np
@@ -18,7 +20,7 @@ from model.video.writer import CONTAINERS, VideoTarget
 from pipeline.errors import MidframeError
 from pipeline.frames.sequences import Frame
 from pipeline.progress import notice, progress
-from pipeline.selection.jump_cuts import histogram_distance
+from pipeline.selection.passing_cuts import with_cuts
 
 HALVED = (2, 4, 8)
 
@@ -59,7 +61,7 @@ def interpolate_video(
         with VideoTarget(
             partial, target, properties, video.sounds, times, settings.crf, settings.preset
         ) as output:
-            count = _interpolate(video, output, predictor, times, settings.cut_threshold)
+            count = _interpolate(video, output, predictor, times, settings)
         if count < 2:
             raise MidframeError(f"{source}: has one frame, but two are needed")
     notice(f"{target}: {times * (count - 1) + 1} frames from the {count} of {source}")
@@ -70,39 +72,51 @@ def _interpolate(
     output: VideoTarget,
     predictor: Predictor,
     times: int,
-    cut_threshold: float | None,
+    settings: VideoSettings,
 ) -> int:
     """Pass a video through; the number of frames read."""
-    previous: tuple[av.VideoFrame, Frame, int] | None = None
+    previous: Decoded | None = None
     count = gap = 0
+    cut = False
     label, total = f"interpolate {video.path.name}", video.properties.frame_count
-    for frame in progress(video.read(output.copy), total, label, "frames"):
-        # Kept apart from the frame, whose own time is overwritten when it is written.
-        pts, rgb = frame.pts, to_rgb(frame)
-        assert pts is not None  # VideoSource gives every frame a time
+    decoded = _decode(progress(video.read(output.copy), total, label, "frames"))
+    method, threshold = settings.cut_method, settings.chosen_cut_threshold
+    for now, cut_follows in with_cuts(decoded, attrgetter("rgb"), method, threshold):
         if previous is not None:
-            last_frame, last_rgb, last_pts = previous
-            gap = pts - last_pts
-            start = last_pts * times
-            output.write_decoded(last_frame, start, gap)
-            repeated = np.array_equal(last_rgb, rgb) or _is_cut(last_rgb, rgb, cut_threshold)
-            if repeated:
+            gap = now.pts - previous.pts
+            start = previous.pts * times
+            output.write_decoded(previous.frame, start, gap)
+            if cut or np.array_equal(previous.rgb, now.rgb):
                 for k in range(1, times):
-                    nearer = last_frame if 2 * k <= times else frame
-                    output.write_decoded(nearer, start + k * gap, gap)
+                    nearer = previous if 2 * k <= times else now
+                    output.write_decoded(nearer.frame, start + k * gap, gap)
             else:
-                for k, middle in enumerate(_between(predictor, last_rgb, rgb, times), start=1):
+                middles = _between(predictor, previous.rgb, now.rgb, times)
+                for k, middle in enumerate(middles, start=1):
                     output.write_rgb(middle, start + k * gap, gap)
-        previous = (frame, rgb, pts)
+        previous, cut = now, cut_follows
         count += 1
     if previous is not None:
         # The file ends when the source does: its last frame stays as long as it did there.
-        output.write_decoded(previous[0], previous[2] * times, gap * times)
+        output.write_decoded(previous.frame, previous.pts * times, gap * times)
     return count
 
 
-def _is_cut(a: Frame, b: Frame, threshold: float | None) -> bool:
-    return threshold is not None and float(histogram_distance(a, b).max()) > threshold
+class Decoded(NamedTuple):
+    """A decoded frame, its picture, and its time in units of the stream's time base.
+
+    The time is kept apart from the frame, whose own is overwritten when it is written.
+    """
+
+    frame: av.VideoFrame
+    rgb: Frame
+    pts: int
+
+
+def _decode(frames: Iterable[av.VideoFrame]) -> Iterator[Decoded]:
+    for frame in frames:
+        assert frame.pts is not None  # VideoSource gives every frame a time
+        yield Decoded(frame, to_rgb(frame), frame.pts)
 
 
 def _between(predictor: Predictor, first: Frame, third: Frame, times: int) -> Iterator[Frame]:

@@ -21,7 +21,7 @@ from pipeline.selection.measures import COLUMNS, HISTOGRAMS, FrameMeter, kept_me
 from pipeline.settings import CutSettings, PatchSettings
 
 KIND = "cuts"
-FORMAT_VERSION = 2
+FORMAT_VERSION = 3
 DISTANCES = "distances.parquet"
 
 
@@ -138,7 +138,10 @@ class CutDistances:
 
     def flow_scores(self, sequence: str) -> np.ndarray:
         """Scores by `cut_scores`, float32 ``[frames - 1]``; NaN if residuals were not measured."""
-        return cut_scores(self._measures(sequence)[:, COLUMNS.index("residual")])
+        measures = self._measures(sequence)
+        return cut_scores(
+            measures[:, COLUMNS.index("residual")], measures[:, COLUMNS.index("difference")]
+        )
 
     def cuts(self, sequence: str, settings: PatchSettings) -> list[int]:
         """Indices ``i``, sorted, such that a cut lies between ``i`` and ``i + 1``.

