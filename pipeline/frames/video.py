@@ -134,7 +134,7 @@ def look_at_video(path: Path, stream_number: int | None = None) -> VideoLook:
                 bits = max(part.bits for part in frame.format.components)
                 transfer = _high_dynamic_range(frame)
         number = stream.index
-    missing = max(announced - len(packets), 0) if announced else int(_ends_too_early(path))
+    missing = max(announced - len(packets), 0) if announced else int(ends_too_early(path))
     position, size, pts, dts = np.array(packets, np.int64).reshape(-1, 4).T
     sources, looks, sums = [one[0] for one in decoded], [one[1] for one in decoded], {}
     frames_of: list[Look | str] = list(looks)
@@ -183,7 +183,7 @@ def _high_dynamic_range(frame: av.VideoFrame) -> str:
     return {16: "PQ (SMPTE ST 2084)", 18: "HLG (ARIB STD-B67)"}.get(int(frame.color_trc), "")
 
 
-def _ends_too_early(path: Path) -> bool:
+def ends_too_early(path: Path) -> bool:
     """Whether a Matroska or WebM file is shorter than it says; those do not count their frames.
 
     RFC 8794: an element is its identifier, the length of its content, and the content. The bits of
