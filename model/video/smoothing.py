@@ -25,7 +25,7 @@ from model.video.parts import PacketFile, Part, Parts, parts_of, read_packets, s
 from model.video.pictures import Picture, between
 from model.video.properties import DEFAULT_RATE, Source, VideoProperties
 from model.video.schedule import Interval, Rate, Times, intervals
-from model.video.streams import Companions, missing_tags
+from model.video.streams import Companions, missing
 from model.video.writer import Encoder, Writing, loses_mastering, write_file
 from pipeline.errors import MidframeError
 from pipeline.progress import notice, progress
@@ -121,9 +121,8 @@ def interpolate_video(
             else:
                 _join(parts, len(done), target, writing, companions)
     if not is_folder and not is_images(target):
-        tags = missing_tags(source, target)
-        if tags:
-            notice(f"{target}: not kept: the tags {', '.join(tags)}")
+        for one in missing(source, target):
+            notice(f"{target}: not kept: {one}")
     made, read = sum(part.made for part in done), sum(part.read for part in done)
     return f"{target}: {made} frames from the {read} of {source}"
 

@@ -230,11 +230,20 @@ class Companions:
         return packet
 
 
-def missing_tags(source: Path, target: Path) -> list[str]:
-    """Names of the tags of a file that the one made from it does not carry."""
+def missing(source: Path, target: Path) -> list[str]:
+    """What the head of a file says, and that of the one made from it does not."""
+    lost = []
     with av.open(source) as before, av.open(target) as after:
         there = {name.lower() for name in after.metadata}
-        return [name for name in _tags(before.metadata) if name.lower() not in there]
+        tags = [name for name in _tags(before.metadata) if name.lower() not in there]
+        if tags:
+            lost.append(f"the tags {', '.join(tags)}")
+        if len(after.chapters()) < len(before.chapters()):
+            lost.append("chapters")
+        shape = choose_stream(before, source).sample_aspect_ratio
+        if shape not in (None, 1, choose_stream(after, target).sample_aspect_ratio):
+            lost.append(f"the shape of its pixels, {shape.numerator}:{shape.denominator}")
+    return lost
 
 
 def _label(copy: Any, stream: Any) -> None:

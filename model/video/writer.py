@@ -1,8 +1,8 @@
 """Encoding frames into packets, and packets with the source's other streams into a video file."""
 
 import contextlib
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
 from typing import Any, cast
@@ -255,6 +255,8 @@ def _mux(
         container.mux(packet)
 
     waiting = iter(packets)
+    if "mov" in container.format.name or "mp4" in container.format.name:
+        waiting = _ending_in_time(waiting)
     ready = next(waiting, None)
     if ready is None:
         return
@@ -267,6 +269,26 @@ def _mux(
     while ready is not None:
         write(ready)
         ready = next(waiting, None)
+
+
+def _ending_in_time(packets: Iterator[Encoded]) -> Iterator[Encoded]:
+    """Let the last packet stay until the video ends.
+
+    MP4 adds up how long packets stay in the order of decoding, where the last is not the one that
+    is shown last.
+    """
+    begin = shown_from = end = None
+    before: Encoded | None = None
+    for packet in packets:
+        if begin is None or shown_from is None or end is None:
+            begin, shown_from, end = packet.dts, packet.pts, packet.pts
+        shown_from = min(shown_from, packet.pts)
+        end = max(end, packet.pts + packet.duration)
+        if before is not None:
+            yield before
+        before = packet
+    if before is not None and begin is not None and end is not None and shown_from is not None:
+        yield replace(before, duration=end - shown_from - (before.dts - begin))
 
 
 def _side_data_number(side_data: PacketSideData) -> int:
