@@ -14,6 +14,10 @@ from model.video.planes import layout_of, planes_of
 
 Frame = NDArray[np.uint8]
 FAST = VideoSettings.model_validate({"preset": "ultrafast", "crf": 12})
+FASTEST = {
+    codec: VideoSettings.model_validate({"codec": codec, "preset": "ultrafast", "crf": 8})
+    for codec in ("hevc", "av1", "vp9", "prores", "ffv1")
+}
 
 
 def decode(path: Path) -> list[av.VideoFrame]:
