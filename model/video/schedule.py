@@ -60,14 +60,16 @@ class Times:
     def instants(self, interval: Interval) -> Iterator[Instant]:
         """The frames from the first of an interval to just before the second."""
         times = interval.times
-        if interval.second is None:
-            yield Instant(times[0] * self._times, (times[-1] - times[0]) * self._times, Fraction(0))
-            return
-        for here, there in pairwise(times):
+        moving = times if interval.second is not None else times[:-1]
+        for here, there in pairwise(moving):
             for k in range(self._times):
                 moment = here + Fraction(k * (there - here), self._times)
                 share = (moment - times[0]) / (times[-1] - times[0])
+                share = share if interval.second is not None else Fraction(0)
                 yield Instant(here * self._times + k * (there - here), there - here, share)
+        if interval.second is None:
+            here, there = times[-2:]
+            yield Instant(here * self._times, (there - here) * self._times, Fraction(0))
 
 
 class Rate:
@@ -82,9 +84,11 @@ class Rate:
     def instants(self, interval: Interval) -> Iterator[Instant]:
         """The frames from the first of an interval to just before the second."""
         start, end = interval.times[0], interval.times[-1]
-        for number in range(_ceil(start * self._ticks), _ceil(end * self._ticks)):
+        near = min(Fraction(NEAR_UNITS), (end - start) * NEAR_SHARE)
+        # What begins where the video ends, up to that rounding, is not begun.
+        bound = end if interval.second is not None else end - near
+        for number in range(_ceil(start * self._ticks), _ceil(bound * self._ticks)):
             after = number / self._ticks - start
-            near = min(Fraction(NEAR_UNITS), (end - start) * NEAR_SHARE)
             share = after / (end - start)
             if interval.second is None or after <= near:
                 share = Fraction(0)

@@ -87,7 +87,7 @@ def streams_of(path: Path, kind: str) -> list[tuple[str, str | None]]:
 
 
 def texts_of(path: Path) -> list[tuple[int, int, str]]:
-    """Of each subtitle its time after the first frame, how long it stays, in ms, and its text without style."""
+    """Of each subtitle its time after the first frame and its length in ms, and its bare text."""
     found = []
     with av.open(path) as container:
         picture = next(container.decode(video=0)).time
