@@ -4,7 +4,7 @@ Nothing here imports torch, so that reading settings costs nothing.
 """
 
 from collections.abc import Iterable
-from typing import Literal, Self
+from typing import Literal, Self, get_args
 
 from pydantic import Field, model_validator
 
@@ -262,20 +262,6 @@ class FigureSettings(Settings):
     """Resolution of the PNG files in dots an inch."""
 
 
-HARDWARE = (
-    "h264_nvenc",
-    "hevc_nvenc",
-    "av1_nvenc",
-    "h264_qsv",
-    "hevc_qsv",
-    "av1_qsv",
-    "vp9_qsv",
-    "h264_amf",
-    "hevc_amf",
-    "av1_amf",
-    "h264_videotoolbox",
-    "hevc_videotoolbox",
-)
 VideoCodec = Literal[
     "h264",
     "hevc",
@@ -296,6 +282,8 @@ VideoCodec = Literal[
     "h264_videotoolbox",
     "hevc_videotoolbox",
 ]
+HARDWARE = tuple(name for name in get_args(VideoCodec) if "_" in name)
+"""Codecs that an encoder in a graphics card or processor makes."""
 
 
 class VideoSettings(Settings):

@@ -5,9 +5,9 @@ from collections.abc import Callable
 from fractions import Fraction
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
-from model.settings import WITHOUT_WEIGHTS, VideoSettings
+from model.settings import WITHOUT_WEIGHTS, VideoCodec, VideoSettings
 from model.video.codecs import CONTAINERS
 from model.video.interpolation import interpolate_images, load_predictor
 from model.video.smoothing import check_paths, interpolate_video
@@ -56,6 +56,8 @@ def interpolate(arguments: argparse.Namespace) -> None:
     """
     settings: VideoSettings = load(VideoSettings, arguments.settings)
     if arguments.codec is not None:
+        if arguments.codec not in (known := get_args(VideoCodec)):
+            raise MidframeError(f"--codec {arguments.codec}: there are {', '.join(known)}")
         settings = VideoSettings.model_validate({**settings.model_dump(), "codec": arguments.codec})
     rate = None if arguments.rate is None else parse_rate(arguments.rate)
     if rate is not None and arguments.times is not None:
@@ -66,7 +68,8 @@ def interpolate(arguments: argparse.Namespace) -> None:
     if pairs is None:
         first, third, target = arguments.paths
         if rate is not None or arguments.times not in (None, 2):
-            raise MidframeError("--times, --rate: for videos only; two images give one")
+            option = "--times" if rate is None else "--rate"
+            raise MidframeError(f"{option}: for videos only; two images give one between them")
         predictor = load_predictor(arguments.model, arguments.device, settings.tile_pixels)
         interpolate_images(first, third, target, predictor)
         return

@@ -206,7 +206,11 @@ def write_file(
     suffix = path.suffix.lower()
     made = writing.format
     try:
-        container = av.open(path, mode="w", format=CONTAINERS[suffix], options={})
+        # Otherwise Matroska gets a random number, and no two files are alike.
+        exact = {"fflags": "+bitexact"}
+        container = av.open(
+            path, mode="w", format=CONTAINERS[suffix], options={}, container_options=exact
+        )
     except (av.error.FFmpegError, OSError) as error:
         raise _unwritable(shown, error) from None
     try:
