@@ -78,6 +78,21 @@ def test_a_triplet_across_a_jump_cut_is_flagged_and_scored(
     )
 
 
+def test_a_jump_inside_a_shot_is_flagged_by_flow_alone(clips: Path, tmp_path: Path) -> None:
+    """Twenty frames of one shot of bikes left out; colours stay as they were."""
+    (bikes,) = open_frames(clips / "bikes.mp4")
+    folder = tmp_path / "frames" / "jump"
+    folder.mkdir(parents=True)
+    for index, frame in enumerate([*bikes.read(137, 147), *bikes.read(167, 179)]):
+        Image.fromarray(frame[::2, ::2]).save(folder / f"{index:05d}.png")
+    cuts = {}
+    for method in ("histogram", "flow"):
+        out = tmp_path / method
+        evaluate(folder.parent, "linear", settings(stride=1, cut_method=method), out)
+        cuts[method] = [int(row["first_frame"]) for row in rows(out) if row["cut"] == "1"]
+    assert cuts == {"histogram": [], "flow": [8, 9]}
+
+
 def test_means_are_those_of_the_rows(small_frames: Path, tmp_path: Path) -> None:
     evaluate(small_frames, "linear", settings(), tmp_path / "out")
     means = read_manifest(tmp_path / "out", "evaluation", FORMAT_VERSION)["means"]["with_cuts"]
