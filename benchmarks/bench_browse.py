@@ -4,7 +4,8 @@
 
 Without ``--store`` the stores are made for this measurement: the windows are judged by the rules of
 `sample`, on made-up motion; every shard is the same file of real pixels (linked, so that
-250,000 samples need the disk of 256). Requests are made one after the other. Where there is a
+250,000 samples need the disk of 256). Requests are made one after the other; beside
+what a client waits for stands what the server computes, which other programs hardly change. Where there is a
 Chromium, the last lines are what a person waits for in it.
 """
 
@@ -183,11 +184,19 @@ def measure(store: Path) -> None:
                 for words in what_ifs
             },
         }
+
+        def busy() -> float:
+            return float(sum(process.cpu_times()[:2]))
+
+        asked["tile"] = lambda n: get(f"/tiles/0/{now}/{chosen[n]}/128")
         for name, run in asked.items():
-            times = milliseconds(run, 20)
-            print(f"  {name:42} {median(times):7.1f} ms, slowest {times[-1]:7.1f} ms")
-        times = milliseconds(lambda n: get(f"/tiles/0/{now}/{chosen[n]}/128"), len(chosen))
-        print(f"  {'tile':42} {median(times):7.1f} ms, slowest {times[-1]:7.1f} ms")
+            count, start = len(chosen) if name == "tile" else 20, busy()
+            times = milliseconds(run, count)
+            used = (busy() - start) / count * 1e3
+            print(
+                f"  {name:42} {median(times):7.1f} ms, slowest {times[-1]:7.1f} ms;"
+                f" {used:6.1f} ms of a processor"
+            )
 
         def megabytes() -> float:
             return float(process.memory_info().rss / 2**20)
