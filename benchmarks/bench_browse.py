@@ -4,8 +4,8 @@
 
 Without ``--store`` the stores are made for this measurement: the windows are judged by the rules of
 `sample`, on made-up motion; every shard is the same file of real pixels (linked, so that
-250,000 samples need the disk of 256). Requests are made one after the other; beside
-what a client waits for stands what the server computes, which other programs hardly change. Where there is a
+250,000 samples need the disk of 256). Requests are made one after the other; beside what a client
+waits for stands what the server computes, which other programs hardly change. Where there is a
 Chromium, the last lines are what a person waits for in it.
 """
 
