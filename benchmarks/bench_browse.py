@@ -252,6 +252,8 @@ def in_chromium(address: str) -> None:
         page.wait_for_function(whole)
         # The field waits for the end of typing.
         filtered = loaded(page) - start - 250
+        print(f"  Chromium: first tiles {first:.0f} ms, jump to the end {end:.0f} ms, ", end="")
+        print(f"filter {filtered:.0f} ms")
         page.close()
         start = time.perf_counter()
         tabs = [browser.new_page(viewport={"width": 1400, "height": 900}) for _ in range(TABS)]
@@ -263,8 +265,6 @@ def in_chromium(address: str) -> None:
         together = time.perf_counter() - start
         browser.close()
     print(f"  Chromium: {TABS} tabs at a time show their tiles after {together:.1f} s")
-    print(f"  Chromium: first tiles {first:.0f} ms, jump to the end {end:.0f} ms, filter ", end="")
-    print(f"{filtered:.0f} ms")
 
 
 def main() -> None:
