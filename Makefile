@@ -31,7 +31,8 @@ $(READY): requirements.lock pyproject.toml
 
 demo: $(READY)
 	@echo "Running the demonstration on $(CORES) cores; results go to $(DEMO) ..."
-	@$(SNAKEMAKE) --configfile config.demo.yaml --cores $(CORES) --quiet rules host -- all
+	@$(BIN)/python -m workflow.launch --profile profiles/default --configfile config.demo.yaml \
+	    --cores $(CORES) --quiet rules host -- all
 	@if [ ! -e $(REPORT) ] || [ -n "$$(find $(DEMO) -newer $(REPORT) -name manifest.json -print -quit)" ]; then \
 	    echo "Writing the report ..."; \
 	    $(SNAKEMAKE) --configfile config.demo.yaml --quiet all --report $(REPORT) -- all; \
@@ -43,7 +44,7 @@ BROWSED = $(DEMO)/patches/train $(DEMO)/patches/validation $(wildcard $(DEMO)/ev
 
 browse-demo: $(READY)
 	@[ -e $(DEMO)/patches/train ] || { echo "Run \`make demo\` first" >&2; exit 1; }
-	@$(BIN)/python -m pipeline browse $(BROWSED)
+	@$(BIN)/midframe browse $(BROWSED)
 
 # The pictures of docs/browse.md, from the demo's results, by a Chromium.
 browse-pictures: $(READY)

@@ -14,6 +14,7 @@ from importlib import metadata, util
 from pathlib import Path
 from typing import Literal
 
+from pipeline.extras import EXTRAS, missing
 from pipeline.processor import choose_threads
 
 NEEDED_ENCODERS = ("libx264",)  # videos are written by it
@@ -67,6 +68,21 @@ def instructions() -> Finding:
         advice = "without AVX2 the optical flow takes two to three times as long"
         return Finding("instructions", "absent", seen, advice)
     return Finding("instructions", "ok", seen)
+
+
+def extras() -> Finding:
+    """What is installed beyond the core."""
+    lacking = [extra for extra in EXTRAS if missing(extra)]
+    present = [extra for extra in EXTRAS if extra not in lacking]
+    seen = ", ".join(["core", *present])
+    if not lacking:
+        return Finding("extras", "ok", seen)
+    return Finding(
+        "extras",
+        "absent",
+        f"{seen}; not {', '.join(lacking)}",
+        f"if you need them: pip install 'midframe[{','.join(lacking)}]'",
+    )
 
 
 def gpu() -> Finding:
@@ -213,6 +229,7 @@ def _folder(subject: str, folder: Path, variable: str) -> Finding:
 
 CHECKS: tuple[Callable[[], Finding], ...] = (
     python,
+    extras,
     cores,
     instructions,
     gpu,

@@ -69,9 +69,11 @@ def _train(arguments: argparse.Namespace) -> None:
         launch(arguments.processes, sys.argv[1:])
         return
     from model.settings import TrainingSettings
-    from model.training.train import train
+    from pipeline.extras import needs
     from pipeline.settings import load
 
+    with needs("train", "train"):
+        from model.training.train import train
     train(
         arguments.patches,
         arguments.validation,

@@ -13,9 +13,10 @@ from model.settings import VideoSettings
 from model.video.planes import layout_of
 from model.video.properties import DEFAULT_RATE, VideoProperties, mastering_of, unwritten
 from pipeline.errors import MidframeError
+from pipeline.frames.damage import ends_too_early
 from pipeline.frames.decoding import COLOUR_CONVERSION
 from pipeline.frames.sequences import Frame
-from pipeline.frames.video import choose_stream, decode, ends_too_early
+from pipeline.frames.video import choose_stream, decode
 
 # Frames that are asked whether they are interlaced.
 LOOKED_AT = 10

@@ -24,7 +24,10 @@ class Picture:
     frame : as it was decoded.
     index : its number in the source.
     pts, duration : in units of the source's time base; a duration of 0 is not known.
+    cut_follows : whether a jump cut lies between it and the next one.
     """
+
+    cut_follows = False
 
     def __init__(self, frame: av.VideoFrame, index: int, writing: Writing) -> None:
         assert frame.pts is not None  # a source gives every frame a time
@@ -56,7 +59,9 @@ class Picture:
     @cached_property
     def levels(self) -> NDArray[np.uint8]:
         """RGB uint8 ``[H, W, 3]``, to compare frames by."""
-        return np.asarray(cv2.convertScaleAbs(self.rgb, alpha=255), np.uint8)
+        # Not by way of `rgb`: pictures that wait to be compared shall not hold four times as much.
+        rgb, _ = to_rgb(self.planes, self._writing.properties.layout)
+        return np.asarray(cv2.convertScaleAbs(rgb, alpha=255), np.uint8)
 
     def equals(self, other: "Picture") -> bool:
         """Whether the two show the same, to the bit."""

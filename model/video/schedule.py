@@ -41,11 +41,13 @@ class Interval:
     times : of the first frame, of its repeats, and of the second frame or of the end, in units of
         the source's time base.
     second : ``None`` behind the last frame.
+    cut : whether a jump cut lies before the second frame.
     """
 
     first: Picture
     second: Picture | None
     times: tuple[int, ...]
+    cut: bool = False
 
 
 class Times:
@@ -100,21 +102,22 @@ class Rate:
 def intervals(pictures: Iterable[Picture], replace: bool) -> Iterator[Interval]:
     """The ways from each frame to the next; with ``replace``, to the next that is no repeat."""
     first: Picture | None = None
+    last: Picture | None = None
     times: list[int] = []
     gap = 1
     for picture, is_repeat in (
         _with_repeats(pictures) if replace else ((p, False) for p in pictures)
     ):
-        if first is not None:
+        if first is not None and last is not None:
             gap = picture.pts - times[-1]
             if not is_repeat:
-                yield Interval(first, picture, (*times, picture.pts))
+                yield Interval(first, picture, (*times, picture.pts), last.cut_follows)
         if is_repeat:
             times.append(picture.pts)
         else:
             first, times = picture, [picture.pts]
         last = picture
-    if first is not None:
+    if first is not None and last is not None:
         # The file ends when the source does: its last frame stays as long as it did there.
         end = last.pts + (last.duration or gap)
         yield Interval(first, None, (*times, end))
@@ -140,7 +143,7 @@ def _with_repeats(pictures: Iterable[Picture]) -> Iterator[tuple[Picture, bool]]
 
     for picture in pictures:
         small = reduce(luma(picture.levels))
-        changes.append(0.0 if before is None else change(before, small))
+        changes.append(0.0 if before is None else change(before, small)[0])
         before = small
         waiting.append(picture)
         if len(waiting) > NEIGHBOURS:

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import closing
 from dataclasses import dataclass
 from fractions import Fraction
+from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +30,7 @@ from model.video.streams import Companions, missing
 from model.video.writer import Encoder, Writing, loses_mastering, write_file
 from pipeline.errors import MidframeError
 from pipeline.progress import notice, progress
-from pipeline.selection.jump_cuts import histogram_distance
+from pipeline.selection.passing_cuts import with_cuts
 
 # Frames that are decoded, and intervals that are predicted, before they are asked for.
 DECODED, PREDICTED = 4, 2
@@ -195,7 +196,7 @@ def _make(
         Picture(frame, index, writing)
         for index, frame in enumerate(ahead(video.read(), DECODED, "decode"))
     )
-    ways = intervals(pictures, settings.duplicates == "replace")
+    ways = intervals(_marked(pictures, settings), settings.duplicates == "replace")
     steps = ahead(_steps(ways, begin, plan, predictor, writing, settings), PREDICTED, "predict")
     left = max(video.properties.frame_count - begin, 0)
     label = f"interpolate {video.path.name}"
@@ -240,8 +241,7 @@ def _steps(
         third = way.second
         moves = third is not None and any(0 < instant.time < 1 for instant in instants)
         if moves and third is not None:
-            moves = not way.first.equals(third)
-            moves = moves and not _is_cut(way.first, third, settings.cut_threshold)
+            moves = not (way.cut or way.first.equals(third))
         frames = []
         for instant in instants:
             if third is not None and moves and 0 < instant.time < 1:
@@ -254,10 +254,12 @@ def _steps(
         yield Step(way.first.index, len(way.times) - 1, frames, third is None)
 
 
-def _is_cut(a: Picture, b: Picture, threshold: float | None) -> bool:
-    if threshold is None:
-        return False
-    return float(histogram_distance(a.levels, b.levels).max()) > threshold
+def _marked(pictures: Iterable[Picture], settings: VideoSettings) -> Iterator[Picture]:
+    """The pictures, each told whether a jump cut follows it."""
+    method, threshold = settings.cut_method, settings.chosen_cut_threshold
+    for picture, cut in with_cuts(pictures, attrgetter("levels"), method, threshold):
+        picture.cut_follows = cut
+        yield picture
 
 
 class _VideoPart:

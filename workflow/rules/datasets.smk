@@ -17,14 +17,14 @@ rule fetch:
         f"{BENCHMARKS}/fetch/{{dataset}}.tsv"
     conda:
         "../../envs/data.yaml"
-    threads: workflow.cores
+    threads: CORES
     resources:
         downloads=1,
     params:
         settings=lambda wildcards: as_json(EXPERIMENT.datasets[wildcards.dataset]),
         archives=ARCHIVES,
     shell:
-        "python -m pipeline fetch --out {output} --archives {params.archives:q}"
+        "python -m midframe fetch --out {output} --archives {params.archives:q}"
         " --workers {threads} --settings {params.settings:q} 2>&1 | tee {log}"
 
 
@@ -58,7 +58,7 @@ rule score:
             "pipeline/simd/registers.py",
         ),
     shell:
-        "python -m pipeline score {input.frames} --out {output} --workers {threads}"
+        "python -m midframe score {input.frames} --out {output} --workers {threads}"
         " --settings {params.settings:q} 2>&1 | tee {log}"
 
 
@@ -87,7 +87,7 @@ rule cuts:
             "pipeline/frames/video_index.py",
         ),
     shell:
-        "python -m pipeline cuts {input.frames} --out {output} --workers {threads}"
+        "python -m midframe cuts {input.frames} --out {output} --workers {threads}"
         " --settings {params.settings:q} 2>&1 | tee {log}"
 
 
@@ -127,5 +127,5 @@ rule sample:
             "pipeline/frames/video_index.py",
         ),
     shell:
-        "python -m pipeline sample {input.frames} --motion {input.motion} --cuts {input.cuts}"
+        "python -m midframe sample {input.frames} --motion {input.motion} --cuts {input.cuts}"
         " {params.apart} --out {output} --workers {threads} --settings {params.settings:q} 2>&1 | tee {log}"

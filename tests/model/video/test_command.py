@@ -14,7 +14,7 @@ from pipeline.command_line import run as run_command
 from tests.model.videos import decode, encode_planes, moving
 
 Command = Callable[..., tuple[int, str]]
-QUICK = '{"preset": "ultrafast", "cut_threshold": null}'
+QUICK = '{"preset": "ultrafast", "cut_method": null}'
 
 
 @pytest.fixture

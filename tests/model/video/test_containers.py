@@ -29,7 +29,7 @@ HLG = {**PQ, "color_trc": 18}
 
 def settings(codec: str, **others: Any) -> VideoSettings:
     return VideoSettings.model_validate(
-        {"codec": codec, "preset": "ultrafast", "crf": 8, "cut_threshold": None, **others}
+        {"codec": codec, "preset": "ultrafast", "crf": 8, "cut_method": None, **others}
     )
 
 

@@ -13,7 +13,7 @@ from model.video.planes import Layout, converted, from_rgb, layout_of, rounded, 
 from model.video.smoothing import interpolate_video
 from tests.model.videos import decode, encode_planes, moving, planes
 
-LOSSLESS = VideoSettings.model_validate({"codec": "ffv1", "cut_threshold": None})
+LOSSLESS = VideoSettings.model_validate({"codec": "ffv1", "cut_method": None})
 # Matrix, range: full-range BT.601, limited 601, 709 and 2020, and a file that does not say.
 COLOURS = [(5, 2), (6, 1), (1, 1), (9, 1), (2, 0)]
 FORMATS = ["yuv420p", "yuv422p", "yuv444p", "yuv420p10le", "yuv422p10le", "yuv444p10le"]

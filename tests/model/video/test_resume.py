@@ -64,7 +64,7 @@ def test_a_killed_run_goes_on_and_gives_the_same_file(
 ) -> None:
     source = encode_planes(tmp_path / "in.mkv", moving("yuv420p", 20), "yuv420p")
     settings = VideoSettings.model_validate(
-        {"codec": codec, "preset": "veryfast", "cut_threshold": None, **SHORT}
+        {"codec": codec, "preset": "veryfast", "cut_method": None, **SHORT}
     )
     target, undisturbed = tmp_path / f"out.{suffix}", tmp_path / f"undisturbed.{suffix}"
     run = subprocess.run(
@@ -93,7 +93,7 @@ def test_a_killed_run_goes_on_and_gives_the_same_file(
 def test_parts_meet_without_a_gap(tmp_path: Path) -> None:
     """Frames that come out of order (B-frames) too: every time once, and keys where parts begin."""
     source = encode_planes(tmp_path / "in.mkv", moving("yuv420p", 16), "yuv420p")
-    settings = VideoSettings.model_validate({"cut_threshold": None, **SHORT})
+    settings = VideoSettings.model_validate({"cut_method": None, **SHORT})
     for suffix in ("mp4", "mkv"):
         target = tmp_path / f"out.{suffix}"
         interpolate_video(source, target, linear, 3, settings)
@@ -109,7 +109,7 @@ def test_parts_meet_without_a_gap(tmp_path: Path) -> None:
 
 def test_other_settings_begin_anew_and_leave_nothing(tmp_path: Path) -> None:
     source = encode_planes(tmp_path / "in.mkv", moving("yuv420p", 12), "yuv420p")
-    settings = FASTEST["ffv1"].model_copy(update={"cut_threshold": None, **SHORT})
+    settings = FASTEST["ffv1"].model_copy(update={"cut_method": None, **SHORT})
     asked: list[int] = []
 
     def stopped(first: FloatFrame, third: FloatFrame) -> FloatFrame:

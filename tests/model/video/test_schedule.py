@@ -25,6 +25,8 @@ FILM = Fraction(24000, 1001)
 class Shown:
     """Stands for a picture: its place and its times."""
 
+    cut_follows = False
+
     def __init__(self, index: int, pts: int, duration: int = 0, level: int = 0) -> None:
         self.index, self.pts, self.duration = index, pts, duration
         self.levels = np.full((8, 8, 3), level, np.uint8)
@@ -151,7 +153,7 @@ def test_repeated_frames_are_kept_or_replaced_by_motion(
     steps = {}
     for duplicates in ("keep", "replace"):
         settings = FASTEST["ffv1"].model_copy(
-            update={"duplicates": duplicates, "cut_threshold": None}
+            update={"duplicates": duplicates, "cut_method": None}
         )
         target = tmp_path / f"{duplicates}.mkv"
         interpolate_video(source, target, linear, 2, settings)

@@ -147,7 +147,7 @@ def test_images_of_8_and_16_bits_become_images_of_the_same(
         for n in range(3)
     ]
     source = write_images(tmp_path / "in", images)
-    settings = VideoSettings.model_validate({"cut_threshold": None})
+    settings = VideoSettings.model_validate({"cut_method": None})
     interpolate_video(source, tmp_path / "out", linear, 2, settings)
     files = sorted((tmp_path / "out").iterdir())
     assert [file.name for file in files] == [f"{n:08}.png" for n in range(5)]
