@@ -215,10 +215,10 @@ def prediction(machine: Machine) -> dict[str, Any]:
         results = {}
         for precision, dtype in (("fp32", None), ("bf16", torch.bfloat16)):
 
-            def run(dtype=dtype) -> Tensor:
+            def run(dtype=dtype, carry=carry, tiled=height * width > PIXELS_OF_A_TILE) -> Tensor:
                 first, third = carry()
                 with machine.autocast(dtype):
-                    if height * width <= PIXELS_OF_A_TILE:
+                    if not tiled:
                         return network(first, third).float().cpu()
                     return predict_tiled(network, first, third, PIXELS_OF_A_TILE).float().cpu()
 

@@ -20,6 +20,8 @@ from typing import IO, Any
 
 from benchmarks.gpu.parts import PARTS, Part
 
+BUILDS = "MIDFRAME_PRETENDED_KERNELS"  # names the folder of kernels that the processes share
+
 Outcome = dict[str, Any]  # "part", "state" (ok, failed, skipped), "seconds", "found" or "error"
 
 

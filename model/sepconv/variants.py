@@ -1,4 +1,4 @@
-"""Which CUDA kernels run: the simple ones, or those in tiles, for these sizes; and how they compile.
+"""Which CUDA kernels run, the simple ones or those in tiles, and how they are compiled.
 
 `simple.cu` computes anything and is what the others are compared with. `tiled.cu` is compiled for
 one number of taps and channels. Both have 32-bit indices where no tensor spans more.
