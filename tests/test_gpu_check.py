@@ -120,6 +120,12 @@ def test_a_part_that_breaks_or_hangs_is_named_and_the_others_run() -> None:
     assert "Failed: breaks, hangs." in report.markdown(outcomes, "quick", 2.0)
 
 
+def test_without_a_device_nothing_else_is_tried() -> None:
+    waits = [(part, 60.0) for part in PARTS[1:]]
+    outcomes = supervisor.supervise([sys.executable, "-c", CHILD], waits, 200, lambda line: None)
+    assert [outcome["state"] for outcome in outcomes] == ["failed", "skipped", "skipped"]
+
+
 def test_a_failure_of_a_part_is_its_outcome(monkeypatch: pytest.MonkeyPatch) -> None:
     class Machine:
         def synchronize(self) -> None:

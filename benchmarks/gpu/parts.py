@@ -29,8 +29,8 @@ class Part:
 
 
 PARTS = (
-    Part("machine", "parts.describe", 20, 12),
-    Part("operator against the reference", "operator_parts.against_reference", 75, 12),
+    Part("machine", "parts.describe", 20, 8),
+    Part("operator against the reference", "operator_parts.against_reference", 75, 16),
     Part("operator within PyTorch", "operator_parts.within_torch", 40, 8),
     Part("limits of the machine", "measures.limits", 10, 4),
     Part("operator: speed", "measures.operator_speed", 40, 8),
@@ -60,9 +60,9 @@ def describe(machine: Any) -> dict[str, Any]:
     }
     if machine.pretend:
         return {**found, "device": "pretended: the CPU, kernels by a C++ compiler"}
+    assert torch.cuda.is_available(), "PyTorch finds no CUDA device"
     import cupy
 
-    assert torch.cuda.is_available(), "PyTorch finds no CUDA device"
     card = torch.cuda.get_device_properties(0)
     found |= {
         "CuPy": cupy.__version__,

@@ -29,6 +29,8 @@ def supervise(command: Sequence[str], parts: Sequence[tuple[Part, float]], total
               tell: Callable[[str], None]) -> list[Outcome]:  # fmt: skip
     """Run parts, each within its seconds and all within ``total``; every part has an outcome.
 
+    Where the first one fails, which looks for the device, the others are skipped.
+
     Parameters
     ----------
     command : of the child; the number of the pipe and the names of parts are appended.
@@ -36,6 +38,9 @@ def supervise(command: Sequence[str], parts: Sequence[tuple[Part, float]], total
     outcomes: list[Outcome] = []
     deadline = time.monotonic() + total
     while len(outcomes) < len(parts):
+        if outcomes and outcomes[0]["state"] == "failed":
+            why = {"state": "skipped", "seconds": 0.0, "found": {"skipped": "no device"}}
+            return outcomes + [{"part": part.name, **why} for part, _ in parts[1:]]
         left = parts[len(outcomes) :]
         child, results = _start(command, [part.name for part, _ in left])
         try:
@@ -43,7 +48,7 @@ def supervise(command: Sequence[str], parts: Sequence[tuple[Part, float]], total
                 outcome = _next(results, part.name, min(seconds, deadline - time.monotonic()))
                 outcomes.append(outcome)
                 tell(f"{outcome['state']:8}{outcome['seconds']:6.1f} s  {part.name}")
-                if outcome.pop("ended", False):
+                if outcome.pop("ended", False) or outcomes[0]["state"] == "failed":
                     break
         finally:
             _end(child)
@@ -117,7 +122,7 @@ def _run(machine: Any, part: Part) -> tuple[Outcome, bool]:
         }
         try:
             machine.synchronize()
-        except RuntimeError as lost:
+        except (RuntimeError, AssertionError) as lost:  # the latter of a PyTorch without CUDA
             outcome["error"] += f" (and the device is lost: {str(lost)[:200]})"
             outcome["ended"] = True
             usable = False

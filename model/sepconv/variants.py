@@ -63,7 +63,11 @@ class Build:
         index = "long long" if self.wide else "int"
         defined = [("SCALAR", SCALARS[self.dtype]), ("INDEX", index)]
         if self.taps:
-            defined += [("TAPS", self.taps), ("CHANNELS", self.channels), ("ROWS", self.rows)]
+            defined += [
+                ("TAPS", f"{self.taps}"),
+                ("CHANNELS", f"{self.channels}"),
+                ("ROWS", f"{self.rows}"),
+            ]
         return ("-std=c++17", *(f"-D{name}={value}" for name, value in defined))
 
     def source(self, folder: Path = FOLDER) -> str:
