@@ -124,7 +124,7 @@ def learns(machine: Machine) -> dict[str, Any]:
 def precisions_agree(machine: Machine) -> dict[str, Any]:
     """fp32, tf32 and bf16: a prediction's largest difference, and the losses of a training."""
     steps = machine.pick(50, 10, 2)
-    bounds = {"fp32": 0.0, "tf32": 0.01, "bf16": 0.05}
+    bounds = {"fp32": 0.0, "tf32": 0.02, "bf16": 0.1}
     found: dict[str, Any] = {}
     losses = {name: Training(machine, name).train(steps) for name in bounds}
     exact = sum(losses["fp32"])
@@ -218,5 +218,5 @@ def one_of_two(machine: Machine, rank: int, meeting: Path) -> None:
     mine = slice(rank, rank + 1)
     l1(shared(first[mine], third[mine]), middle[mine]).backward()
     for parameter, wanted in zip(training.network.parameters(), whole, strict=True):
-        torch.testing.assert_close(parameter.grad, wanted, rtol=1e-3, atol=1e-6)
+        torch.testing.assert_close(parameter.grad, wanted, rtol=1e-3, atol=1e-5)
     distributed.destroy_process_group()
