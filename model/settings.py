@@ -4,12 +4,12 @@ Nothing here imports torch, so that reading settings costs nothing.
 """
 
 from collections.abc import Iterable
-from typing import Literal, Self
+from typing import Literal, Self, get_args
 
 from pydantic import Field, model_validator
 
 from model.network_shape import PAPER, Initialisation, ModuleOrder, NetworkForm
-from pipeline.settings import DEFAULT_FLOW_CUT_THRESHOLD, CutMethod, Settings
+from pipeline.settings import DEFAULT_FLOW_CUT_THRESHOLD, CutMethod, OnBadFrame, Settings
 
 STATE_MINUTES = 10.0  # between two states of a training; no setting, as it changes no result
 
@@ -279,13 +279,41 @@ class FigureSettings(Settings):
     """Resolution of the PNG files in dots an inch."""
 
 
+VideoCodec = Literal[
+    "h264",
+    "hevc",
+    "av1",
+    "vp9",
+    "prores",
+    "ffv1",
+    "h264_nvenc",
+    "hevc_nvenc",
+    "av1_nvenc",
+    "h264_qsv",
+    "hevc_qsv",
+    "av1_qsv",
+    "vp9_qsv",
+    "h264_amf",
+    "hevc_amf",
+    "av1_amf",
+    "h264_videotoolbox",
+    "hevc_videotoolbox",
+]
+HARDWARE = tuple(name for name in get_args(VideoCodec) if "_" in name)
+"""Codecs that an encoder in a graphics card or processor makes."""
+
+
 class VideoSettings(Settings):
     """How a video of a higher frame rate is written."""
 
-    crf: int = Field(18, ge=0, le=51)
-    """Quality of H.264: 0 is lossless, 18 hardly differs from the source, 51 is worst."""
+    codec: VideoCodec = "h264"
+    """Codec of the new video. Names with a maker are encoders of a graphics card or processor,
+    which need one. docs/video.md tells what each keeps, and which files hold it."""
+    crf: int | None = Field(None, ge=0, le=63)
+    """Quality: 0 is best, higher makes smaller files; `prores` and `ffv1` have none. null: what
+    hardly differs from the source, that is 18 for `h264`, 20 for `hevc`, 24 for `av1` and `vp9`."""
     preset: Literal["ultrafast", "veryfast", "fast", "medium", "slow", "veryslow"] = "medium"
-    """Speed of H.264: slower makes smaller files."""
+    """Speed of encoding: slower makes smaller files."""
     cut_method: CutMethod | None = "flow"
     """How jump cuts are found, as `method` of the stage `cuts`; across one, the nearer frame is
     repeated. null: no search for cuts."""
@@ -294,6 +322,17 @@ class VideoSettings(Settings):
     flow_cut_threshold: float = Field(DEFAULT_FLOW_CUT_THRESHOLD, gt=0)
     """How many times worse than the pairs around it a pair of frames must fit to count as a jump
     cut; for `flow`."""
+    duplicates: Literal["keep", "replace"] = "keep"
+    """Repeated frames of the source (animation "on twos", telecined film, dropped frames): `keep`
+    them, or `replace` them, so that motion goes on evenly across them."""
+    interlaced: Literal["deinterlace", "fields", "refuse"] = "deinterlace"
+    """A source whose pictures mix two moments: `deinterlace` makes one picture of each (FFmpeg's
+    bwdif), `fields` two, which are at twice the rate then; or it is refused."""
+    on_bad_frame: OnBadFrame = "error"
+    """What happens to a source that is cut short, or holds frames that cannot be decoded: `error`
+    stops, `skip` names them and goes on with the others."""
+    segment_minutes: float = Field(2, gt=0)
+    """Minutes of the source after which what is made is safe from an interruption."""
     tile_pixels: int = Field(2048 * 1280, ge=32 * 32)
     """Pixels of the largest piece of a frame that the network sees at once; bounds the memory."""
 

@@ -141,9 +141,7 @@ def test_jobs_that_are_cancelled_out_of_memory_or_out_of_time_lose_nothing(
     cluster.ask("scancel", cancelled)
     assert cluster.ended(cancelled) == "CANCELLED"
 
-    wait_for(
-        lambda: len(cluster.jobs("sample")) > before["sample"], "nothing is sampled", 300
-    )
+    wait_for(lambda: len(cluster.jobs("sample")) > before["sample"], "nothing is sampled", 300)
     starved = cluster.jobs("sample")[before["sample"]]
     assert cluster.ended(starved) in ("OUT_OF_MEMORY", "CANCELLED", "FAILED")
 

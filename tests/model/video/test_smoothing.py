@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from model.settings import VideoSettings
+from model.video import smoothing
 from model.video.files import to_rgb
 from model.video.interpolation import FloatFrame, linear
 from model.video.smoothing import interpolate_video
@@ -143,9 +144,9 @@ def test_nothing_is_blended_across_a_jump_cut(
     source = encode(tmp_path / "in.mp4", frames)
     predicted = []
 
-    def counted(first: Frame, third: Frame) -> FloatFrame:
-        predicted.append((first, third))
-        return linear(first, third)
+    def counted(first: FloatFrame, third: FloatFrame, time: float = 0.5) -> FloatFrame:
+        predicted.append(time)
+        return linear(first, third, time)
 
     settings = FAST.model_copy(update={"cut_method": method})
     interpolate_video(source, tmp_path / "out.mp4", counted, times, settings)
@@ -184,7 +185,7 @@ def test_frames_are_written_while_later_ones_are_not_read_yet(
     from model.video import writer as video_writer
 
     read, written, ahead = 0, 0, []
-    check, write = video_file.VideoSource._check, video_writer.VideoTarget._write
+    check, write = video_file.VideoSource._check, video_writer.Encoder.encode
 
     def counted_check(self: Any, frame: av.VideoFrame) -> None:
         nonlocal read
@@ -192,17 +193,16 @@ def test_frames_are_written_while_later_ones_are_not_read_yet(
         ahead.append(read - written / 2)
         check(self, frame)
 
-    def counted_write(self: Any, *arguments: Any) -> None:
+    def counted_write(self: Any, *arguments: Any) -> Any:
         nonlocal written
         written += 1
-        write(self, *arguments)
+        return write(self, *arguments)
 
     monkeypatch.setattr(video_file.VideoSource, "_check", counted_check)
-    monkeypatch.setattr(video_writer.VideoTarget, "_write", counted_write)
+    monkeypatch.setattr(video_writer.Encoder, "encode", counted_write)
     interpolate_video(clips / "carphone_pristine.mp4", tmp_path / "o.mp4", linear, settings=FAST)
     assert (read, written) == (120, 239)
-    # Those that the search for cuts looks ahead, and the pair at hand.
-    assert max(ahead) <= REACH + 3
+    assert max(ahead) <= REACH + smoothing.DECODED + smoothing.PREDICTED + 7
 
 
 @pytest.mark.parametrize("suffix", ["mp4", "mkv"])
