@@ -14,7 +14,7 @@ from pipeline.errors import MidframeError
 from pipeline.frames.losses import Loss, merge, read_remaining
 from pipeline.frames.sequences import FrameSequence, open_frames
 from pipeline.provenance import read_manifest
-from pipeline.selection import patches
+from pipeline.selection import cuts, patches
 from pipeline.selection.cuts import CutDistances, measure
 from pipeline.selection.motion import score
 from pipeline.selection.patches import sample
@@ -121,7 +121,7 @@ def test_every_stage_goes_on_and_lists_it_once(
     assert {"one", "two", "video"} - {name} <= set(table["sequence"])
     if entry["frames"] is None:
         assert name not in set(table["sequence"])
-    lost = read_manifest(tmp_path / "cuts", "cuts", 2)["skipped"]
+    lost = read_manifest(tmp_path / "cuts", cuts.KIND, cuts.FORMAT_VERSION)["skipped"]
     whole = {one.name: one for one in open_frames(frames)}
     for row in table[table["sequence"] == name].itertuples():
         for bad in lost:
