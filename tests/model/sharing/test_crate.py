@@ -73,6 +73,7 @@ def test_frames_and_predictions_are_not_passed_on(crate: Path) -> None:
     assert "scores.csv" in names
 
 
+@pytest.mark.filterwarnings("ignore")  # of the validator's own dependencies
 def test_the_validator_of_the_profiles_finds_no_fault(crate: Path) -> None:
     """Where the validator is installed; its contexts come from the library, not the network."""
     services = pytest.importorskip("rocrate_validator.services")
