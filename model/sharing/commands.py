@@ -1,4 +1,4 @@
-"""Commands that pass a result on: ``card``, ``export`` and ``crate``.
+"""Commands that pass a result on: ``card``, ``export-network`` and ``crate``.
 
 Heavy imports are inside the commands, so that ``--help`` answers at once.
 """
@@ -82,5 +82,7 @@ def _crate(arguments: argparse.Namespace) -> None:
 def sharing_commands(commands: Commands) -> None:
     """Add the commands of this room."""
     _card_arguments(commands.add_parser("card", help="write a model card beside weights"))
-    _export_arguments(commands.add_parser("export", help="write a network as ONNX or torch.export"))
+    _export_arguments(
+        commands.add_parser("export-network", help="write a network as ONNX or torch.export")
+    )
     _crate_arguments(commands.add_parser("crate", help="pack a finished run as an RO-Crate"))
