@@ -1,6 +1,6 @@
 """Predict the middle frames of a sequence with FFmpeg's minterpolate, for `evaluate --predictions`.
 
-    python benchmarks/predict_minterpolate.py FRAMES SEQUENCE --out DIR [--part FROM TO] [--stride N]
+    python benchmarks/predict_minterpolate.py FRAMES SEQUENCE --out DIR [--part FROM TO]
 
 For the triplet that begins with frame n, FFmpeg sees four frames, n - 2, n, n + 2 and n + 4, as
 far as the sequence has them: its filter needs one before and one after the pair it joins. The
