@@ -6,14 +6,15 @@ import os
 import time
 from collections.abc import Callable, Iterable, Iterator
 from itertools import islice
-from typing import Any, TypeVar
-
-import dask
-from distributed import CancelledError, Client, KilledWorker, LocalCluster, as_completed
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from pipeline.errors import MidframeError
+from pipeline.extras import missing, needs
 from pipeline.processor import THREAD_COUNTS, choose_threads
 from pipeline.progress import notice
+
+if TYPE_CHECKING:
+    from distributed import Client, LocalCluster
 
 Task = TypeVar("Task")
 Result = TypeVar("Result")
@@ -37,7 +38,7 @@ ALLOWED_DEATHS = 3
 class Cluster:
     """Where tasks run: in this process, or on the workers of a Dask client."""
 
-    def __init__(self, client: Client | None) -> None:
+    def __init__(self, client: "Client | None") -> None:
         self._client = client
 
     def map(
@@ -59,6 +60,8 @@ class Cluster:
             for task in tasks:
                 yield task, function(task)
             return
+        from distributed import CancelledError, KilledWorker, as_completed
+
         remaining = iter(tasks)
         running: dict[Any, Task] = {}
         completed = as_completed()
@@ -91,7 +94,7 @@ class Cluster:
             ) from None
 
 
-def _count_threads(client: Client) -> int:
+def _count_threads(client: "Client") -> int:
     """Threads of all workers: that many tasks run at once."""
     return max(sum(client.nthreads().values()), 1)
 
@@ -103,17 +106,27 @@ def connect(workers: int | None = None, scheduler: str | None = None) -> Iterato
     Parameters
     ----------
     workers : processes to start on this machine; 0: none, tasks run in this process; ``None``:
-        one for each core that may be used (`pipeline.processor`).
+        one for each core that may be used (`pipeline.processor`), or none if Dask is not
+        installed.
     scheduler : address of a running Dask scheduler, used instead; ``None``: the address in
         ``DASK_SCHEDULER_ADDRESS``, if that is set and ``workers`` is not.
 
     Raises
     ------
     MidframeError
-        if there is no scheduler at the address, or no worker is connected to it.
+        if there is no scheduler at the address, or no worker is connected to it; or Dask is
+        needed for what was asked, and is not installed.
     """
     if scheduler is None and workers is None:
         scheduler = os.environ.get("DASK_SCHEDULER_ADDRESS") or None
+    if scheduler is None and workers is None and missing("cluster"):
+        notice("everything in this process; for several: pip install 'midframe[cluster]'")
+        workers = 0
+    if scheduler is None and workers == 0:
+        yield Cluster(None)
+        return
+    with needs("cluster", "--workers" if scheduler is None else scheduler):
+        from distributed import Client
     if scheduler is not None:
         # `Cluster.map` reports in one line that the scheduler is gone.
         logging.getLogger("distributed.client").setLevel(logging.CRITICAL)
@@ -132,8 +145,6 @@ def connect(workers: int | None = None, scheduler: str | None = None) -> Iterato
                     f"`dask worker {scheduler} --nthreads 1`"
                 ) from None
             yield Cluster(client)
-    elif workers == 0:
-        yield Cluster(None)
     else:
         if workers is None:
             threads = choose_threads()
@@ -144,8 +155,11 @@ def connect(workers: int | None = None, scheduler: str | None = None) -> Iterato
 
 
 @contextlib.contextmanager
-def _start_workers(count: int) -> Iterator[LocalCluster]:
+def _start_workers(count: int) -> Iterator["LocalCluster"]:
     """Worker processes on this machine, of one thread each: the processes are the parallelism."""
+    import dask
+    from distributed import LocalCluster
+
     environment = (
         dask.config.get("distributed.nanny.pre-spawn-environ", {})
         | dict.fromkeys(THREAD_COUNTS, "1")

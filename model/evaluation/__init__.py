@@ -3,5 +3,5 @@
 Start reading at `model.evaluation.evaluate.evaluate`.
 
 May import: `model`, `model.network`, `model.video`, `pipeline`, `pipeline.frames`,
-`pipeline.selection`.
+`pipeline.selection`, `pipeline.store`.
 """

@@ -44,9 +44,9 @@ def model_arguments(
     )
     parser.add_argument(
         "--device",
-        choices=("auto", "cpu", "cuda"),
+        choices=("auto", "cpu", "cuda", "mps"),
         default="auto",
-        help="where the network runs (default: auto, CUDA if there is one)",
+        help="where the network runs (default: auto, CUDA or else Apple's MPS if there is one)",
     )
 
 

@@ -12,9 +12,10 @@ import cv2
 import numpy as np
 
 from model.evaluation.predictions import AnyFrame, OfModel, Predictions
-from model.evaluation.triplets import Triplet, choose_triplets, prepare, read_triplets
+from model.evaluation.triplets import Triplet, choose_triplets, prepare, read_remaining_triplets
 from model.settings import EvaluationSettings
 from pipeline.errors import MidframeError
+from pipeline.frames.losses import Loss
 from pipeline.frames.sequences import Frame
 from pipeline.progress import notice, progress
 from pipeline.provenance import (
@@ -81,10 +82,14 @@ def keep_predictions(
         "model": label,
     }
     missing: dict[str, str] = {}
+    losses: list[Loss] = []  # told as they are noticed; who measures lists them
     with publish_resumable(out, identity) as folder:
         left = [one for one in triplets if not _file(folder, one, settings.keep).is_file()]
-        steps = progress(read_triplets(left), len(left), f"predict {label}", "triplets")
-        for triplet, original in steps:
+        steps = read_remaining_triplets(left, losses)
+        for triplet, original in progress(steps, len(left), f"predict {label}", "triplets"):
+            if original is None:
+                missing[str(triplet)] = "its frames cannot be read any more"
+                continue
             first, _, third = (prepare(frame, settings) for frame in original)
             try:
                 prediction, _ = source.predict(triplet, first, third)

@@ -19,7 +19,7 @@ rule fetch_lpips:
     conda:
         MODEL_ENVIRONMENT
     shell:
-        "python -m model fetch-lpips --out {output} 2>&1 | tee {log}"
+        "python -m midframe fetch-lpips --out {output} 2>&1 | tee {log}"
 
 
 rule predict_model:
@@ -45,7 +45,9 @@ rule predict_model:
             "pictures",
             "perceptual",
             "cut_bins",
+            "cut_method",
             "cut_threshold",
+            "flow_cut_threshold",
         ),
         model=lambda wildcards: predictions_option(wildcards.model),
         code=source_digest(
@@ -60,7 +62,7 @@ rule predict_model:
             "model/network/architecture.py",
         ),
     shell:
-        "python -m model predict {input.frames} {params.model}"
+        "python -m midframe predict {input.frames} {params.model}"
         " --label {wildcards.model:q} --out {output} --settings {params.settings:q}"
         " 2>&1 | tee {log}"
 
@@ -95,6 +97,7 @@ rule evaluate_model:
             "model/evaluation/interpolation_error.py",
             "model/evaluation/ffmpeg.py",
             "model/network/lpips.py",
+            "model/evaluation/cut_distances.py",
             "model/evaluation/predictions.py",
             "model/evaluation/triplets.py",
             "model/evaluation/benchmarks.py",
@@ -105,9 +108,13 @@ rule evaluate_model:
             "model/evaluation/metrics.py",
             "model/pixels.py",
             "model/network/architecture.py",
+            "pipeline/selection/jump_cuts.py",
+            "pipeline/selection/flow_cuts.py",
+            "pipeline/selection/frame_changes.py",
+            "pipeline/store/evaluation_files.py",
         ),
     shell:
-        "python -m model evaluate {input.frames} {params.model} {params.lpips}"
+        "python -m midframe evaluate {input.frames} {params.model} {params.lpips}"
         " --label {wildcards.model:q} --out {output} --settings {params.settings:q}"
         " 2>&1 | tee {log}"
 
@@ -145,7 +152,7 @@ rule tabulate:
             "model/evaluation/metrics.py",
         ),
     shell:
-        "python -m model tables {input.evaluations} {params.skipped} --out {params.out:q}"
+        "python -m midframe tables {input.evaluations} {params.skipped} --out {params.out:q}"
         " --settings {params.settings:q} 2>&1 | tee {log}"
 
 
@@ -183,7 +190,7 @@ rule draw:
             "model/reporting/figures.py", "model/reporting/loss_curve.py"
         ),
     shell:
-        "python -m model figures {params.training} {params.evaluation} {params.resolutions}"
+        "python -m midframe figures {params.training} {params.evaluation} {params.resolutions}"
         " --out {output} --settings {params.settings:q} 2>&1 | tee {log}"
 
 
@@ -218,7 +225,16 @@ rule double_frame_rate:
         times=lambda wildcards: EXPERIMENT.videos[wildcards.video].times,
         code=source_digest(
             "model/video/smoothing.py",
+            "model/video/ahead.py",
+            "model/video/codecs.py",
+            "model/video/conversion.py",
             "model/video/files.py",
+            "model/video/parts.py",
+            "model/video/pictures.py",
+            "model/video/planes.py",
+            "model/video/properties.py",
+            "model/video/schedule.py",
+            "model/video/streams.py",
             "model/video/writer.py",
             "model/video/interpolation.py",
             "model/video/flow_prediction.py",
@@ -226,8 +242,12 @@ rule double_frame_rate:
             "model/pixels.py",
             "model/network/tiling.py",
             "model/network/architecture.py",
+            "pipeline/selection/passing_cuts.py",
+            "pipeline/selection/jump_cuts.py",
+            "pipeline/selection/flow_cuts.py",
+            "pipeline/selection/frame_changes.py",
         ),
     shell:
-        "python -m model interpolate {input.frames}/{params.file:q} {output}"
+        "python -m midframe interpolate {input.frames}/{params.file:q} {output}"
         " --model {params.model:q} --times {params.times} --settings {params.settings:q}"
         " 2>&1 | tee {log}"
