@@ -152,9 +152,7 @@ def test_repeated_frames_are_kept_or_replaced_by_motion(
     source = encode(tmp_path / "in.mkv", on_twos(bikes, noise), codec="ffv1", pix_fmt="bgr0")
     steps = {}
     for duplicates in ("keep", "replace"):
-        settings = FASTEST["ffv1"].model_copy(
-            update={"duplicates": duplicates, "cut_method": None}
-        )
+        settings = FASTEST["ffv1"].model_copy(update={"duplicates": duplicates, "cut_method": None})
         target = tmp_path / f"{duplicates}.mkv"
         interpolate_video(source, target, linear, 2, settings)
         frames = [to_rgb(frame).astype(int) for frame in decode(target)]
