@@ -42,7 +42,9 @@ class Note:
             note = json.loads(self._path.read_text(encoding="utf-8"))
         except (OSError, ValueError):
             return None
-        complete = isinstance(note, dict) and {"host", "run", "pid", "started", "locks"} <= set(note)
+        complete = isinstance(note, dict) and {"host", "run", "pid", "started", "locks"} <= set(
+            note
+        )
         return note if complete else None
 
     def write(self, run: str, process: psutil.Process, locks: list[list[Any]]) -> None:
@@ -92,9 +94,7 @@ def launch(arguments: Sequence[str]) -> int:
     try:
         held.acquire(timeout=0)
     except Timeout:
-        raise MidframeError(
-            f"{folder}: another run works here; wait for it, or stop it"
-        ) from None
+        raise MidframeError(f"{folder}: another run works here; wait for it, or stop it") from None
     with held:
         note = Note(folder)
         if _recover(note, folder):

@@ -59,6 +59,10 @@ def check(task: Check) -> None:
     else:
         bad = [[[run.first, run.last], run.reason] for run in sequence.bad]
         found = {"entry": _entry(sequence, task.folder, task.root), "bad": bad}
+    if _state(task.path) != task.state:
+        raise MidframeError(
+            f"{task.path}: changed while it was checked; run again when it is still"
+        )
     task.record.parent.mkdir(parents=True, exist_ok=True)
     partial = task.record.with_name(f"{task.record.name}.partial")
     partial.write_text(json.dumps(found), encoding="utf-8")

@@ -105,9 +105,7 @@ def test_a_killed_snakemake_leaves_neither_its_job_nor_a_lock(folder: Path) -> N
         snakemake.kill()
         _, said = first.communicate(timeout=60)
         assert first.returncode == 128 + signal.SIGKILL
-        assert said.splitlines()[-1] == (
-            "Snakemake was ended by SIGKILL; run it again to go on"
-        )
+        assert said.splitlines()[-1] == ("Snakemake was ended by SIGKILL; run it again to go on")
         assert sleeping(folder) == []
         assert locks(folder) == set()
         assert run(LAUNCH, folder).returncode == 0
