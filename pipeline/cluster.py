@@ -7,14 +7,15 @@ import shutil
 import time
 from collections.abc import Callable, Iterable, Iterator
 from itertools import islice
-from typing import Any, TypeVar
-
-import dask
-from distributed import CancelledError, Client, KilledWorker, LocalCluster, as_completed
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from pipeline.errors import MidframeError
+from pipeline.extras import missing, needs
 from pipeline.processor import THREAD_COUNTS, choose_threads
 from pipeline.progress import notice
+
+if TYPE_CHECKING:
+    from distributed import Client, LocalCluster
 
 Task = TypeVar("Task")
 Result = TypeVar("Result")
@@ -49,7 +50,7 @@ SLURM_JOB = {"cores": 1, "memory": "4GB"}
 class Cluster:
     """Where tasks run: in this process, or on the workers of a Dask client."""
 
-    def __init__(self, client: Client | None) -> None:
+    def __init__(self, client: "Client | None") -> None:
         self._client = client
 
     def map(
@@ -71,6 +72,8 @@ class Cluster:
             for task in tasks:
                 yield task, function(task)
             return
+        from distributed import CancelledError, KilledWorker, as_completed
+
         remaining = iter(tasks)
         running: dict[Any, Task] = {}
         completed = as_completed()
@@ -103,7 +106,7 @@ class Cluster:
             ) from None
 
 
-def _count_threads(client: Client) -> int:
+def _count_threads(client: "Client") -> int:
     """Threads of all workers: that many tasks run at once."""
     return max(sum(client.nthreads().values()), 1)
 
@@ -115,7 +118,8 @@ def connect(workers: int | None = None, scheduler: str | None = None) -> Iterato
     Parameters
     ----------
     workers : processes to start on this machine; 0: none, tasks run in this process; ``None``:
-        one for each core that may be used (`pipeline.processor`).
+        one for each core that may be used (`pipeline.processor`), or none if Dask is not
+        installed.
     scheduler : address of a running Dask scheduler, used instead; or ``"slurm"`` or ``"slurm:N"``:
         workers in at most N batch jobs, as many as the work at hand needs; ``None``: the address in
         ``DASK_SCHEDULER_ADDRESS``, if that is set and ``workers`` is not.
@@ -123,11 +127,19 @@ def connect(workers: int | None = None, scheduler: str | None = None) -> Iterato
     Raises
     ------
     MidframeError
-        if there is no scheduler at the address, or no worker is connected to it; or if no batch
-        jobs can be submitted here.
+        if there is no scheduler at the address, or no worker is connected to it; if no batch jobs
+        can be submitted here; or Dask is needed for what was asked, and is not installed.
     """
     if scheduler is None and workers is None:
         scheduler = os.environ.get("DASK_SCHEDULER_ADDRESS") or None
+    if scheduler is None and workers is None and missing("cluster"):
+        notice("everything in this process; for several: pip install 'midframe[cluster]'")
+        workers = 0
+    if scheduler is None and workers == 0:
+        yield Cluster(None)
+        return
+    with needs("cluster", "--workers" if scheduler is None else scheduler):
+        from distributed import Client
     if scheduler is not None and scheduler.split(":")[0] == SLURM:
         with _start_jobs(scheduler) as jobs, Client(jobs) as client:
             yield Cluster(client)
@@ -149,8 +161,6 @@ def connect(workers: int | None = None, scheduler: str | None = None) -> Iterato
                     f"`dask worker {scheduler} --nthreads 1`"
                 ) from None
             yield Cluster(client)
-    elif workers == 0:
-        yield Cluster(None)
     else:
         if workers is None:
             threads = choose_threads()
@@ -161,8 +171,11 @@ def connect(workers: int | None = None, scheduler: str | None = None) -> Iterato
 
 
 @contextlib.contextmanager
-def _start_workers(count: int) -> Iterator[LocalCluster]:
+def _start_workers(count: int) -> Iterator["LocalCluster"]:
     """Worker processes on this machine, of one thread each: the processes are the parallelism."""
+    import dask
+    from distributed import LocalCluster
+
     environment = dask.config.get("distributed.nanny.pre-spawn-environ", {}) | ENVIRONMENT
     with dask.config.set({**SCHEDULER, "distributed.nanny.pre-spawn-environ": environment}):
         try:
@@ -192,13 +205,9 @@ def _start_jobs(scheduler: str) -> Iterator[Any]:
         raise MidframeError(
             f"--scheduler {scheduler}: no sbatch here; run this where SLURM's jobs are submitted"
         )
-    try:
+    with needs("slurm", f"--scheduler {scheduler}"):
+        import dask
         from dask_jobqueue import SLURMCluster
-    except ImportError:
-        raise MidframeError(
-            f"--scheduler {scheduler}: dask-jobqueue is not installed; run "
-            "`pip install 'midframe[cluster]'`"
-        ) from None
     asked = {
         name: dask.config.get(f"jobqueue.{SLURM}.{name}", None) or default
         for name, default in SLURM_JOB.items()

@@ -30,6 +30,7 @@ rule evaluate_model:
         model=lambda wildcards: predictions_option(wildcards.model),
         code=source_digest(
             "model/evaluation/evaluate.py",
+            "model/evaluation/cut_distances.py",
             "model/evaluation/predictions.py",
             "model/evaluation/triplets.py",
             "model/evaluation/benchmarks.py",
@@ -40,9 +41,13 @@ rule evaluate_model:
             "model/evaluation/metrics.py",
             "model/pixels.py",
             "model/network/architecture.py",
+            "pipeline/selection/jump_cuts.py",
+            "pipeline/selection/flow_cuts.py",
+            "pipeline/selection/frame_changes.py",
+            "pipeline/store/evaluation_files.py",
         ),
     shell:
-        "python -m model evaluate {input.frames} {params.model}"
+        "python -m midframe evaluate {input.frames} {params.model}"
         " --label {wildcards.model:q} --out {output} --settings {params.settings:q}"
         " 2>&1 | tee {log}"
 
@@ -76,7 +81,7 @@ rule tabulate:
             "model/evaluation/metrics.py",
         ),
     shell:
-        "python -m model tables {input.evaluations} {params.skipped} --out {params.out:q}"
+        "python -m midframe tables {input.evaluations} {params.skipped} --out {params.out:q}"
         " --settings {params.settings:q} 2>&1 | tee {log}"
 
 
@@ -114,7 +119,7 @@ rule draw:
             "model/reporting/figures.py", "model/reporting/loss_curve.py"
         ),
     shell:
-        "python -m model figures {params.training} {params.evaluation} {params.resolutions}"
+        "python -m midframe figures {params.training} {params.evaluation} {params.resolutions}"
         " --out {output} --settings {params.settings:q} 2>&1 | tee {log}"
 
 
@@ -149,7 +154,16 @@ rule double_frame_rate:
         times=lambda wildcards: EXPERIMENT.videos[wildcards.video].times,
         code=source_digest(
             "model/video/smoothing.py",
+            "model/video/ahead.py",
+            "model/video/codecs.py",
+            "model/video/conversion.py",
             "model/video/files.py",
+            "model/video/parts.py",
+            "model/video/pictures.py",
+            "model/video/planes.py",
+            "model/video/properties.py",
+            "model/video/schedule.py",
+            "model/video/streams.py",
             "model/video/writer.py",
             "model/video/interpolation.py",
             "model/video/flow_prediction.py",
@@ -157,8 +171,12 @@ rule double_frame_rate:
             "model/pixels.py",
             "model/network/tiling.py",
             "model/network/architecture.py",
+            "pipeline/selection/passing_cuts.py",
+            "pipeline/selection/jump_cuts.py",
+            "pipeline/selection/flow_cuts.py",
+            "pipeline/selection/frame_changes.py",
         ),
     shell:
-        "python -m model interpolate {input.frames}/{params.file:q} {output}"
+        "python -m midframe interpolate {input.frames}/{params.file:q} {output}"
         " --model {params.model:q} --times {params.times} --settings {params.settings:q}"
         " 2>&1 | tee {log}"
