@@ -205,9 +205,14 @@ def _start_jobs(scheduler: str) -> Iterator[Any]:
         raise MidframeError(
             f"--scheduler {scheduler}: no sbatch here; run this where SLURM's jobs are submitted"
         )
-    with needs("slurm", f"--scheduler {scheduler}"):
+    try:
         import dask
         from dask_jobqueue import SLURMCluster
+    except ModuleNotFoundError:
+        raise MidframeError(
+            f"--scheduler {scheduler}: needs dask-jobqueue, which is not installed: pip install "
+            "'midframe[slurm]'"
+        ) from None
     asked = {
         name: dask.config.get(f"jobqueue.{SLURM}.{name}", None) or default
         for name, default in SLURM_JOB.items()

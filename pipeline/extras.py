@@ -11,7 +11,6 @@ EXTRAS = {
     "cluster": ("dask", "distributed"),
     "browse": ("starlette", "uvicorn"),
     "workflow": ("snakemake", "skvideo", "yt_dlp"),
-    "slurm": ("dask_jobqueue", "snakemake_executor_plugin_slurm"),
 }
 """The packages of each extra, as they are imported."""
 
