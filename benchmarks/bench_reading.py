@@ -11,8 +11,9 @@ triplets.
     python benchmarks/bench_reading.py                     files and corpus
     python benchmarks/bench_reading.py files|corpus|memory [--files N ...]
 
-*corpus*: `fetch` of 2,000 short clips and of a long one, with measures and without, in this process,
-by one worker and by two, and beside it plain decoding, and decoding to RGB, of the same files.
+*corpus*: `fetch` of 2,000 short clips and of a long one, with measures and without, in this
+process, by one worker and by two, and beside it plain decoding, and decoding to RGB, of the same
+files.
 *memory*: the most memory that the starting process takes for 1,000 and for 20,000 sequences of
 three images.
 """
