@@ -48,7 +48,7 @@ class FlowMethod:
 
 METHODS = {
     "flow": FlowMethod(finest_scale=0, search_stride=3, stride=3, iterations=4),
-    "flow-fast": FlowMethod(finest_scale=1, search_stride=3, stride=4, iterations=4),
+    "flow-fast": FlowMethod(finest_scale=1, search_stride=3, stride=3, iterations=4),
 }
 
 
@@ -79,7 +79,7 @@ def predict_by_flow(
     first, third = np.ascontiguousarray(first), np.ascontiguousarray(third)
     with one_opencv_thread():
         flows = find_motion(first, third, METHODS[method])
-        return _synthesise(first, third, flows, np.float32(time), METHODS[method].stride)
+        return follow(first, third, flows, np.float32(time), METHODS[method].stride)
 
 
 def find_motion(first: NDArray[Any], third: NDArray[Any], method: FlowMethod) -> list[Array]:
@@ -100,9 +100,22 @@ def find_motion(first: NDArray[Any], third: NDArray[Any], method: FlowMethod) ->
     return list(_pool().map(search, ((one, other), (other, one))))
 
 
-def _synthesise(
+def follow(
     first: NDArray[Any], third: NDArray[Any], flows: list[Array], time: np.float32, stride: int
 ) -> Array:
+    """Make the frame at a time between two RGB frames, along the motion from each to the other.
+
+    Parameters
+    ----------
+    first, third : as of `predict_by_flow`.
+    flows : of `find_motion`, or float32 [H, W, 2] of another method.
+    time : 0 < time < 1.
+    stride : distance of the patches that it is made of, in pixels, up to 8.
+
+    Returns
+    -------
+    float32 [H, W, 3] in 0..1.
+    """
     rows = first.shape[0]
     one, other = _pool().map(planar, (first, third))
     out = np.empty(first.shape, np.float32)
