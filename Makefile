@@ -2,7 +2,9 @@
 # make test    run all tests            make test-fast    without the slow ones
 # make browse-demo   look at the patches and models of make demo
 # make lint    check style and types    make bench        measure against the alternatives
+# make test-cluster   the graph on a real SLURM; make test-faults   each stage under each fault
 # make docs    build the site of docs/ in build/docs
+# make gpu-check   prove and measure everything that runs on a GPU, in 8 minutes
 #
 # Each sets up what it needs in .venv (nothing global), and is quick when that is done.
 
@@ -15,7 +17,7 @@ SNAKEMAKE := $(BIN)/snakemake --profile profiles/default
 DEMO := results/demo
 REPORT := $(DEMO)/snakemake_report.html
 
-.PHONY: demo browse-demo browse-pictures test test-fast lint format docs bench lock schema clean help
+.PHONY: demo browse-demo browse-pictures test test-fast test-cluster test-faults lint format docs bench gpu-check lock schema clean help
 
 help:
 	@sed -n 's/^# \{0,1\}//p;/^$$/q' Makefile
@@ -31,7 +33,8 @@ $(READY): requirements.lock pyproject.toml
 
 demo: $(READY)
 	@echo "Running the demonstration on $(CORES) cores; results go to $(DEMO) ..."
-	@$(SNAKEMAKE) --configfile config.demo.yaml --cores $(CORES) --quiet rules host -- all
+	@$(BIN)/python -m workflow.launch --profile profiles/default --configfile config.demo.yaml \
+	    --cores $(CORES) --quiet rules host -- all
 	@if [ ! -e $(REPORT) ] || [ -n "$$(find $(DEMO) -newer $(REPORT) -name manifest.json -print -quit)" ]; then \
 	    echo "Writing the report ..."; \
 	    $(SNAKEMAKE) --configfile config.demo.yaml --quiet all --report $(REPORT) -- all; \
@@ -43,7 +46,7 @@ BROWSED = $(DEMO)/patches/train $(DEMO)/patches/validation $(wildcard $(DEMO)/ev
 
 browse-demo: $(READY)
 	@[ -e $(DEMO)/patches/train ] || { echo "Run \`make demo\` first" >&2; exit 1; }
-	@$(BIN)/python -m pipeline browse $(BROWSED)
+	@$(BIN)/midframe browse $(BROWSED)
 
 # The pictures of docs/browse.md, from the demo's results, by a Chromium.
 browse-pictures: $(READY)
@@ -58,6 +61,20 @@ test: $(READY)
 
 test-fast: $(READY)
 	@$(PYTEST) -m "not slow"
+
+# With SLURM's plugins, which nothing else needs.
+CLUSTER_READY := .venv/cluster.installed
+$(CLUSTER_READY): $(READY)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable ".[slurm]"
+	@touch $@
+
+# Root, and `apt-get install slurm-wlm munge`; about ten minutes.
+test-cluster: $(CLUSTER_READY)
+	@MIDFRAME_CLUSTER_TESTS=1 OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/cluster
+
+# Root, for small disks. Writes the table of docs/reliability.md.
+test-faults: $(READY)
+	@MIDFRAME_FAULT_TESTS=1 OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/faults
 
 lint: $(READY)
 	@echo "Checking style, types and rules ..."
@@ -87,6 +104,12 @@ $(BENCH_READY): benchmarks/requirements.txt $(READY)
 
 bench: $(BENCH_READY)
 	@for file in benchmarks/bench_*.py; do echo "== $$file"; $(BIN)/python $$file || exit 1; done
+
+# Nothing is installed: PYTHON=... names the Python that has PyTorch for CUDA and CuPy, if it is not
+# that of .venv. QUICK=1: a minute.
+GPU_PYTHON = $(if $(filter command environment,$(origin PYTHON)),$(PYTHON),$(firstword $(wildcard $(BIN)/python) $(PYTHON)))
+gpu-check:
+	@$(GPU_PYTHON) benchmarks/gpu_check.py $(if $(QUICK),--quick)
 
 # Resolve the pinned dependencies again. A "+cpu" label names a build of the same version.
 lock:

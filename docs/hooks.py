@@ -17,9 +17,8 @@ def commands() -> str:
     parser = build_parser()
     parts = [
         "# Commands",
-        "`python -m pipeline` and `python -m model` know the same commands, each those of its "
-        "own package. A command writes one directory, whole or not at all; an error is one line "
-        "and a status other than zero.",
+        "`python -m midframe` is the same command. A command writes one directory, whole or not "
+        "at all; an error is one line and a status other than zero.",
     ]
     for name, command in commands_of(parser).items():
         parts += [f"## midframe {name}", f"```text\n{command.format_help().rstrip()}\n```"]

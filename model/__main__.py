@@ -7,7 +7,9 @@ import argparse
 import sys
 from pathlib import Path
 
+from model.evaluation.commands import evaluation_commands, model_arguments
 from model.settings import STATE_MINUTES
+from model.sharing.commands import sharing_commands
 from pipeline.command_line import (
     Commands,
     output_argument,
@@ -69,9 +71,11 @@ def _train(arguments: argparse.Namespace) -> None:
         launch(arguments.processes, sys.argv[1:])
         return
     from model.settings import TrainingSettings
-    from model.training.train import train
+    from pipeline.extras import needs
     from pipeline.settings import load
 
+    with needs("train", "train"):
+        from model.training.train import train
     train(
         arguments.patches,
         arguments.validation,
@@ -81,79 +85,6 @@ def _train(arguments: argparse.Namespace) -> None:
         vgg=arguments.vgg,
         frames=arguments.frames,
         state_minutes=arguments.state_minutes,
-    )
-
-
-def _model_arguments(parser: argparse.ArgumentParser, others: bool = False) -> None:
-    """The model, and, where ``others`` is true, the predictions of another program instead."""
-    source = parser.add_mutually_exclusive_group(required=True)
-    if others:
-        source.add_argument(
-            "--predictions",
-            type=Path,
-            metavar="PATH",
-            help="score what another program made: a folder with SEQUENCE/FIRST.png, or a video "
-            "numbered as the true frames",
-        )
-        source.add_argument(
-            "--command",
-            dest="program",
-            metavar="C",
-            help="call another program for each triplet: 'prog {first} {third} {out}'",
-        )
-        parser.add_argument(
-            "--timeout",
-            type=float,
-            default=600,
-            metavar="S",
-            help="seconds that a call of --command may take (default: %(default)g)",
-        )
-    source.add_argument(
-        "--model",
-        metavar="WEIGHTS",
-        help="a weights file; or, without weights, 'flow' for warping along the motion, "
-        "'flow-fast' for the same at twice the speed, 'linear' for the mean of the two frames",
-    )
-    parser.add_argument(
-        "--device",
-        choices=("auto", "cpu", "cuda"),
-        default="auto",
-        help="where the network runs (default: auto, CUDA if there is one)",
-    )
-
-
-def _evaluate_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "frames",
-        type=Path,
-        metavar="FRAMES",
-        help="a dataset, a folder of videos or image folders, or one video",
-    )
-    _model_arguments(parser, others=True)
-    output_argument(parser, "directory to write: scores.csv and the pictures asked for")
-    parser.add_argument(
-        "--label", metavar="NAME", help="name of the model in tables (default: that of its file)"
-    )
-    threads_argument(parser)
-    settings_argument(parser, "settings of the evaluation")
-    parser.set_defaults(command=_evaluate)
-
-
-def _evaluate(arguments: argparse.Namespace) -> None:
-    from model.evaluation.evaluate import evaluate
-    from model.settings import EvaluationSettings
-    from pipeline.settings import load
-
-    evaluate(
-        arguments.frames,
-        arguments.model,
-        load(EvaluationSettings, arguments.settings),
-        arguments.out,
-        label=arguments.label,
-        device=arguments.device,
-        predictions=arguments.predictions,
-        command=arguments.program,
-        timeout=arguments.timeout,
     )
 
 
@@ -260,25 +191,58 @@ def _report(arguments: argparse.Namespace) -> None:
 
 def _interpolate_arguments(parser: argparse.ArgumentParser) -> None:
     parser.usage = (
-        f"{parser.prog} [-h] --model WEIGHTS [--times N] [--device D] "
-        "[--settings S]\n       (IN OUT | FIRST THIRD OUT)"
+        f"{parser.prog} [-h] --model WEIGHTS [--times N | --rate R] [--between B] [--codec C]\n"
+        "       [--image-rate R] [--device D] [--threads N] [--settings S]\n"
+        "       (IN OUT | IN ... --out DIR | FIRST THIRD OUT)"
     )
     parser.add_argument(
         "paths",
         type=Path,
         nargs="+",
         metavar="PATH",
-        help="a video and the video to write; or two images and the image to write",
+        help="a video or a folder of images, and the video (.mp4, .mov, .mkv, .webm) or new folder "
+        "of PNG files to write; or two images and the image to write",
     )
-    _model_arguments(parser)
+    model_arguments(parser)
+    parser.add_argument(
+        "--out",
+        type=Path,
+        metavar="DIR",
+        help="do every PATH, and write what is made of it here under its own name",
+    )
     parser.add_argument(
         "--times",
         type=int,
-        default=2,
         metavar="N",
-        help="frames to make of one, of a video: any whole number from 2 (default: 2); "
-        "weights make the middle only, so for other than 2, 4 and 8 they give the nearest of the "
-        "halved positions",
+        help="frames to make of one: any whole number from 2 (default: 2); weights make the middle "
+        "only, so for other than 2, 4 and 8 they give the nearest of the halved positions, unless "
+        "--between flow",
+    )
+    parser.add_argument(
+        "--rate",
+        metavar="R",
+        help="frames a second of the new video instead: 60, 60000/1001, 59.94; weights give the "
+        "nearest of the positions that halving makes (eighths of the time between two frames), "
+        "unless --between flow",
+    )
+    parser.add_argument(
+        "--between",
+        choices=("halves", "flow"),
+        default="halves",
+        help="what weights, which make the middle of two frames, give at other times: the nearest "
+        "halved position, or flow between that middle and the two frames (default: halves)",
+    )
+    parser.add_argument(
+        "--codec",
+        metavar="C",
+        help="h264 (default), hevc, av1, vp9, prores or ffv1, or an encoder of the hardware, such "
+        "as hevc_nvenc, hevc_qsv, hevc_amf, hevc_videotoolbox (the setting codec)",
+    )
+    parser.add_argument(
+        "--image-rate",
+        default="25",
+        metavar="R",
+        help="frames a second of a folder of images (default: 25)",
     )
     threads_argument(parser)
     settings_argument(parser, "settings of the video")
@@ -286,25 +250,9 @@ def _interpolate_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _interpolate(arguments: argparse.Namespace) -> None:
-    from model.settings import VideoSettings
-    from model.video.interpolation import interpolate_images, load_predictor
-    from model.video.smoothing import check_paths, interpolate_video
-    from pipeline.errors import MidframeError
-    from pipeline.settings import load
+    from model.video.command import interpolate
 
-    settings = load(VideoSettings, arguments.settings)
-    *sources, target = arguments.paths
-    if len(sources) not in (1, 2):
-        raise MidframeError("interpolate: give IN and OUT, or two images and OUT")
-    if len(sources) == 1:
-        check_paths(sources[0], target)
-    elif arguments.times != 2:
-        raise MidframeError("--times: for videos only; two images give one between them")
-    predictor = load_predictor(arguments.model, arguments.device, settings.tile_pixels)
-    if len(sources) == 1:
-        interpolate_video(sources[0], target, predictor, arguments.times, settings)
-    else:
-        interpolate_images(sources[0], sources[1], target, predictor)
+    interpolate(arguments)
 
 
 def _import_weights_arguments(parser: argparse.ArgumentParser) -> None:
@@ -346,7 +294,7 @@ def _fetch_vgg(arguments: argparse.Namespace) -> None:
 def add_commands(commands: Commands) -> None:
     """Add the commands of networks, in the order in which they are used."""
     _train_arguments(commands.add_parser("train", help="train one stage"))
-    _evaluate_arguments(commands.add_parser("evaluate", help="measure a model on triplets"))
+    evaluation_commands(commands)
     _tables_arguments(commands.add_parser("tables", help="compare evaluations in a table"))
     _figures_arguments(commands.add_parser("figures", help="draw losses and predictions"))
     _report_arguments(commands.add_parser("report", help="one page about an experiment"))
@@ -359,6 +307,7 @@ def add_commands(commands: Commands) -> None:
     _fetch_vgg_arguments(
         commands.add_parser("fetch-vgg", help="download the VGG-19 that some losses need")
     )
+    sharing_commands(commands)
 
 
 def _parser() -> argparse.ArgumentParser:

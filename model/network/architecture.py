@@ -10,8 +10,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from model.network_shape import PAPER, NetworkForm
 from model.sepconv import separable_convolution
-from model.settings import NetworkSettings
 
 ENCODER_CHANNELS = (6, 32, 64, 128, 256, 512, 512)
 DECODER_CHANNELS = (512, 256, 128, 64)
@@ -30,12 +30,12 @@ class SepConv(nn.Module):
 
     Parameters
     ----------
-    settings : NetworkSettings, optional
+    settings : NetworkSettings or NetworkShape, optional
         By default the paper's network (21,675,452 parameters).
 
     Attributes
     ----------
-    settings : NetworkSettings
+    settings : NetworkSettings or NetworkShape
         What rebuilds this network.
 
     Notes
@@ -43,9 +43,9 @@ class SepConv(nn.Module):
     Initial weights are drawn from PyTorch's global random state.
     """
 
-    def __init__(self, settings: NetworkSettings | None = None) -> None:
+    def __init__(self, settings: NetworkForm | None = None) -> None:
         super().__init__()
-        self.settings = settings or NetworkSettings()
+        self.settings: NetworkForm = settings or PAPER
         order = self.settings.module_order
         taps = self.settings.kernel_length
         # The six input channels are data, not a width.
@@ -92,6 +92,9 @@ class SepConv(nn.Module):
         frames = torch.cat([total + difference, total - difference], dim=1)
         first.copy_(DIFFERENCE_GAIN * math.sqrt(0.5) * frames)
 
+    # By another one where the operator has to be made of standard ones: `model.sharing.export`.
+    convolve = staticmethod(separable_convolution)
+
     def forward(self, first: Tensor, third: Tensor) -> Tensor:
         """Predict the frame in the middle.
 
@@ -119,9 +122,9 @@ class SepConv(nn.Module):
         kernels = [k[:, :, :height, :width] for k in self._kernels(first, third)]
         vertical_first, horizontal_first, vertical_third, horizontal_third = kernels
         margin = (self.settings.kernel_length // 2,) * 4
-        middle = separable_convolution(
+        middle = self.convolve(
             functional.pad(first, margin, mode="replicate"), vertical_first, horizontal_first
-        ) + separable_convolution(
+        ) + self.convolve(
             functional.pad(third, margin, mode="replicate"), vertical_third, horizontal_third
         )
         if self.settings.normalise:

@@ -21,7 +21,7 @@ def is_launched() -> bool:
 
 
 def launch(processes: int, arguments: Sequence[str]) -> None:
-    """Run ``python -m model`` with ``arguments`` in processes that share the work.
+    """Run ``python -m midframe`` with ``arguments`` in processes that share the work.
 
     Each takes a GPU if there are any; otherwise they share the cores. All receive SIGTERM and
     Ctrl-C. The output shown is that of the first process, and the error of one that fails.
@@ -53,7 +53,7 @@ def launch(processes: int, arguments: Sequence[str]) -> None:
             logs_specs=DefaultLogsSpecs(folder, redirects=others),
         )
         try:
-            elastic_launch(config, sys.executable)("-m", "model", *arguments)
+            elastic_launch(config, sys.executable)("-m", "midframe", *arguments)
         except ChildFailedError as error:
             rank, failure = error.get_first_failure()
             if 0 not in error.failures:

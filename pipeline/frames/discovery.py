@@ -22,7 +22,7 @@ def find_sequences(path: Path) -> list[tuple[str, Path]]:
         if the folder is missing or holds no sequence.
     """
     if path.is_file():
-        return [(_text(path.stem), path)]
+        return [(as_text(path.stem), path)]
     if not path.is_dir():
         raise MidframeError(f"{path}: no such folder; give a folder of videos or of image folders")
     videos: list[Path] = []
@@ -32,7 +32,7 @@ def find_sequences(path: Path) -> list[tuple[str, Path]]:
             videos.append(file)
         elif file.suffix.lower() in IMAGE_SUFFIXES:
             folder = file.parent.relative_to(path).as_posix()
-            found[_text(folder if folder != "." else path.resolve().name)] = file.parent
+            found[as_text(folder if folder != "." else path.resolve().name)] = file.parent
     shared = Counter([*found, *(_name(path, video) for video in videos)])
     for video in videos:
         name = _name(path, video)
@@ -53,22 +53,25 @@ def passed_over(path: Path) -> Counter[str]:
     return Counter(one for one in suffixes if one not in VIDEO_SUFFIXES | IMAGE_SUFFIXES)
 
 
-def _files_below(path: Path) -> Iterator[Path]:
-    """All files below a folder, sorted; links are followed, but not in cycles."""
-    seen: set[Path] = set()
-    for folder, folders, files in os.walk(path, followlinks=True):
-        inside = Path(folder).resolve()
-        folders[:] = [] if inside in seen else sorted(n for n in folders if not n.startswith("."))
-        if inside not in seen:
-            seen.add(inside)
-            yield from (Path(folder, name) for name in sorted(files) if not name.startswith("."))
+def _files_below(folder: Path, above: frozenset[Path] = frozenset()) -> Iterator[Path]:
+    """All files below a folder; links are followed, but not back to a folder that holds them."""
+    inside = folder.resolve()
+    if inside in above:
+        return
+    with os.scandir(folder) as entries:
+        found = sorted((one for one in entries if one.name[0] != "."), key=lambda one: one.name)
+    for entry in found:
+        if entry.is_dir():
+            yield from _files_below(folder / entry.name, above | {inside})
+        else:
+            yield folder / entry.name
 
 
 def _name(root: Path, video: Path) -> str:
-    return _text(video.relative_to(root).with_suffix("").as_posix())
+    return as_text(video.relative_to(root).with_suffix("").as_posix())
 
 
-def _text(name: str) -> str:
+def as_text(name: str) -> str:
     """A name of a file as text that every format can hold."""
     return "".join(
         f"%{ord(letter) - 0xDC00:02X}" if 0xDC80 <= ord(letter) <= 0xDCFF else letter

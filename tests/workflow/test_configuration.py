@@ -13,8 +13,10 @@ from typing import Any
 
 import pytest
 import yaml
+from packaging.requirements import Requirement
 
 from pipeline.errors import MidframeError
+from pipeline.extras import EXTRAS
 from pipeline.settings import validate
 from tests.workflow.conftest import ROOT, Experiment, Outcome
 from workflow.experiment import Experiment as Settings
@@ -233,14 +235,27 @@ def pins(requirements: list[str]) -> dict[str, str]:
     return dict(line.split("==") for line in lines if "==" in line)
 
 
-def test_environments_and_lock_agree_with_the_pins() -> None:
+def declared() -> dict[str, dict[str, Requirement]]:
+    """What pyproject.toml asks for: the core (under ``""``) and each extra, by package."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    declared = pins(project["dependencies"])
-    assert len(declared) == len(project["dependencies"])
-    extras = {name: pins(lines) for name, lines in project["optional-dependencies"].items()}
+    groups = {"": project["dependencies"], **project["optional-dependencies"]}
+    return {
+        group: {
+            requirement.name.lower().replace("_", "-"): requirement
+            for requirement in map(Requirement, lines)
+            if requirement.name != "midframe"
+        }
+        for group, lines in groups.items()
+    }
+
+
+def test_the_lock_and_the_environments_are_within_the_ranges() -> None:
+    groups = declared()
     lock = pins((ROOT / "requirements.lock").read_text().splitlines())
-    wanted = declared | extras["test"] | extras["lint"]
-    assert {name: lock.get(name) for name in wanted} == wanted
+    asked = {name: range_ for group in groups.values() for name, range_ in group.items()}
+    installed_elsewhere = {*groups["cuda"], *groups["slurm"]}
+    for name in asked.keys() - installed_elsewhere:
+        assert lock[name] in asked[name].specifier, f"{name}: {lock[name]} is not {asked[name]}"
     for file in sorted((ROOT / "envs").glob("*.yaml")):
         (requirements,) = [
             entry["pip"]
@@ -248,7 +263,26 @@ def test_environments_and_lock_agree_with_the_pins() -> None:
             if isinstance(entry, dict)
         ]
         for name, version in pins(requirements).items():
-            assert version == (declared | extras["cuda"])[name], f"{file.name}: {name}"
+            if name in installed_elsewhere:
+                assert version in asked[name].specifier, f"{file.name}: {name}"
+            else:
+                assert version == lock[name], f"{file.name}: {name}"
+
+
+def test_ranges_have_a_lower_end_and_no_exact_version() -> None:
+    groups = declared()
+    for group in groups.keys() - {"lint"}:
+        for name, requirement in groups[group].items():
+            operators = {part.operator for part in requirement.specifier}
+            assert ">=" in operators, name
+            assert "==" not in operators, name
+
+
+def test_each_extra_names_what_the_code_needs_it_for() -> None:
+    providers = metadata.packages_distributions()
+    for extra, packages in EXTRAS.items():
+        names = {providers[package][0].lower().replace("_", "-") for package in packages}
+        assert names == declared()[extra].keys()
 
 
 def third_party(start: Iterable[Path]) -> set[str]:
@@ -265,8 +299,9 @@ def third_party(start: Iterable[Path]) -> set[str]:
             if package in ("midframe", "pipeline", "model", "workflow"):
                 todo.append((ROOT / module.replace(".", "/")).with_suffix(".py"))
             elif package not in sys.stdlib_module_names:
-                # CuPy is the optional extra, and not installed everywhere.
-                found = providers.get(package, []) if package == "cupy" else providers[package]
+                # These belong to extras that are not installed everywhere.
+                optional = package in ("cupy", "dask_jobqueue")
+                found = providers.get(package, []) if optional else providers[package]
                 names |= {name.lower().replace("_", "-") for name in found}
     return names
 
@@ -278,15 +313,17 @@ def third_party(start: Iterable[Path]) -> set[str]:
 def test_an_environment_holds_what_its_commands_import(environment: str, package: str) -> None:
     content = yaml.safe_load((ROOT / "envs" / f"{environment}.yaml").read_text())
     held = pins(next(e["pip"] for e in content["dependencies"] if isinstance(e, dict)))
-    needed = third_party((ROOT / package).rglob("*.py")) - {"cupy-cuda13x"}
+    needed = third_party((ROOT / package).rglob("*.py"))
+    needed -= {"cupy-cuda13x", "dask-jobqueue"}
     assert needed <= set(held), f"{environment} lacks {needed - set(held)}"
 
 
 def test_what_the_code_imports_is_declared() -> None:
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    groups = declared()
     packages = ("midframe", "pipeline", "model", "workflow")
     files = [file for package in packages for file in (ROOT / package).rglob("*.py")]
-    assert third_party(files) - set(pins(project["dependencies"])) <= {"cupy-cuda13x"}
+    extras = ("", "cuda", "slurm", *EXTRAS)
+    assert third_party(files) <= {name for group in extras for name in groups[group]}
 
 
 def test_the_commands_of_the_rules_explain_themselves() -> None:

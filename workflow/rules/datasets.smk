@@ -17,14 +17,14 @@ rule fetch:
         f"{BENCHMARKS}/fetch/{{dataset}}.tsv"
     conda:
         "../../envs/data.yaml"
-    threads: workflow.cores
+    threads: CORES
     resources:
         downloads=1,
     params:
         settings=lambda wildcards: as_json(EXPERIMENT.datasets[wildcards.dataset]),
         archives=ARCHIVES,
     shell:
-        "python -m pipeline fetch --out {output} --archives {params.archives:q}"
+        "python -m midframe fetch --out {output} --archives {params.archives:q}"
         " --workers {threads} --settings {params.settings:q} 2>&1 | tee {log}"
 
 
@@ -46,8 +46,13 @@ rule score:
             "pipeline/selection/motion.py",
             "pipeline/store/motion_store.py",
             "pipeline/frames/sequences.py",
+            "pipeline/frames/frame_sequence.py",
+            "pipeline/frames/losses.py",
+            "pipeline/frames/image_index.py",
             "pipeline/frames/decoding.py",
             "pipeline/frames/video.py",
+            "pipeline/frames/fields.py",
+            "pipeline/frames/damage.py",
             "pipeline/frames/video_index.py",
             "pipeline/flow/optical_flow.py",
             "pipeline/flow/simpleflow.py",
@@ -58,7 +63,7 @@ rule score:
             "pipeline/simd/registers.py",
         ),
     shell:
-        "python -m pipeline score {input.frames} --out {output} --workers {threads}"
+        "python -m midframe score {input.frames} --out {output} --workers {threads}"
         " --settings {params.settings:q} 2>&1 | tee {log}"
 
 
@@ -78,16 +83,22 @@ rule cuts:
         settings=as_json(EXPERIMENT.cuts),
         code=source_digest(
             "pipeline/selection/cuts.py",
+            "pipeline/selection/measures.py",
             "pipeline/selection/jump_cuts.py",
             "pipeline/selection/frame_changes.py",
             "pipeline/selection/flow_cuts.py",
             "pipeline/frames/sequences.py",
+            "pipeline/frames/frame_sequence.py",
+            "pipeline/frames/losses.py",
+            "pipeline/frames/image_index.py",
             "pipeline/frames/decoding.py",
             "pipeline/frames/video.py",
+            "pipeline/frames/fields.py",
+            "pipeline/frames/damage.py",
             "pipeline/frames/video_index.py",
         ),
     shell:
-        "python -m pipeline cuts {input.frames} --out {output} --workers {threads}"
+        "python -m midframe cuts {input.frames} --out {output} --workers {threads}"
         " --settings {params.settings:q} 2>&1 | tee {log}"
 
 
@@ -122,10 +133,15 @@ rule sample:
             "pipeline/store/patch_store.py",
             "pipeline/selection/window_motion.py",
             "pipeline/frames/sequences.py",
+            "pipeline/frames/frame_sequence.py",
+            "pipeline/frames/losses.py",
+            "pipeline/frames/image_index.py",
             "pipeline/frames/decoding.py",
             "pipeline/frames/video.py",
+            "pipeline/frames/fields.py",
+            "pipeline/frames/damage.py",
             "pipeline/frames/video_index.py",
         ),
     shell:
-        "python -m pipeline sample {input.frames} --motion {input.motion} --cuts {input.cuts}"
+        "python -m midframe sample {input.frames} --motion {input.motion} --cuts {input.cuts}"
         " {params.apart} --out {output} --workers {threads} --settings {params.settings:q} 2>&1 | tee {log}"

@@ -35,4 +35,4 @@ rule inspect_patches:
             "pipeline/look/inspection.py", "pipeline/look/inspection.html"
         ),
     shell:
-        "python -m pipeline inspect {input.patches} --out {params.out:q} 2>&1 | tee {log}"
+        "python -m midframe inspect {input.patches} --out {params.out:q} 2>&1 | tee {log}"

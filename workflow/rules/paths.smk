@@ -11,6 +11,7 @@ from pipeline.frames.discovery import find_sequences
 from pipeline.processor import thread_count
 from pipeline.provenance import digest, file_digest
 from pipeline.settings import validate
+from pipeline.sources.lists import read_list
 from snakemake.exceptions import WorkflowError
 from snakemake.logging import logger
 from workflow.experiment import Experiment
@@ -21,7 +22,8 @@ except MidframeError as error:
     raise WorkflowError(str(error)) from None
 
 # Threads of a job that uses all cores, without those that a container's quota or a binding withholds.
-CORES = min(workflow.cores, thread_count())
+# Snakemake is given no number of cores where jobs run on a cluster: its profile says how many each has.
+CORES = min(workflow.resource_settings.cores or thread_count(), thread_count())
 RESULTS = EXPERIMENT.results
 ARCHIVES = EXPERIMENT.archives
 FRAMES = f"{RESULTS}/datasets/{{dataset}}"
@@ -30,10 +32,12 @@ CUTS = f"{RESULTS}/cuts/{{dataset}}"
 PATCHES = f"{RESULTS}/patches/{{patches}}"
 INSPECTION = f"{RESULTS}/inspection/{{patches}}"
 MODEL = f"{RESULTS}/models/{{stage}}"
+PREDICTIONS = f"{RESULTS}/predictions/{{evaluation}}/{{model}}"
 EVALUATION = f"{RESULTS}/evaluations/{{evaluation}}/{{model}}"
 TABLE = f"{RESULTS}/tables/{{table}}"
 FIGURE = f"{RESULTS}/figures/{{figure}}"
 VIDEO = f"{RESULTS}/videos/{{video}}.mp4"
+LPIPS = f"{ARCHIVES}/lpips"
 VGG = f"{ARCHIVES}/vgg19-dcbb9e9d.pth"
 MODEL_ENVIRONMENT = f"../../envs/model-{EXPERIMENT.environment}.yaml"
 LOGS = f"{RESULTS}/logs"
@@ -118,18 +122,55 @@ def predictions_option(name):
     return f"--predictions {shlex.quote(model.predictions)}"
 
 
+def is_kept(wildcards):
+    """Whether predictions are kept apart from their scores; files of others are there already."""
+    model = EXPERIMENT.models.get(wildcards.model)
+    of_others = model is not None and model.predictions is not None
+    return (
+        EXPERIMENT.evaluations[wildcards.evaluation].keep != "nothing" and not of_others
+    )
+
+
+def scored(wildcards):
+    """What a job that measures a model waits for."""
+    if is_kept(wildcards):
+        return PREDICTIONS.format(
+            evaluation=wildcards.evaluation, model=wildcards.model
+        )
+    return weights_input(wildcards.model)
+
+
+def scored_option(wildcards):
+    if is_kept(wildcards):
+        return f"--predictions {shlex.quote(scored(wildcards))}"
+    return predictions_option(wildcards.model)
+
+
+def lpips_weights(wildcards):
+    """The folder of the weights of LPIPS, where an evaluation asks for it."""
+    if "lpips" not in EXPERIMENT.evaluations[wildcards.evaluation].perceptual:
+        return []
+    return EXPERIMENT.lpips or LPIPS
+
+
 def user_files(wildcards):
     """The user's own files that a dataset is made of, so that Snakemake notices a change."""
     settings = EXPERIMENT.datasets[wildcards.dataset]
     if settings.path is None:
         return []
-    if settings.source != "folder":
+    if settings.source not in ("folder", "list"):
         return settings.path
+    listed = []
     try:
-        found = [path for _, path in find_sequences(Path(settings.path))]
+        if settings.source == "list":
+            listed = [settings.path]
+            files, _ = read_list(Path(settings.path))
+            found = [listed_file.path for listed_file in files]
+        else:
+            found = [path for _, path in find_sequences(Path(settings.path))]
     except MidframeError as error:
         raise WorkflowError(str(error)) from None
-    return [
+    return listed + [
         str(file)
         for path in found
         for file in ([path] if path.is_file() else sorted(path.iterdir()))

@@ -38,7 +38,7 @@ rule report_page:
         ),
         code=source_digest("model/reporting/report.py", "model/reporting/report.html"),
     shell:
-        "python -m model report --out {output} --title {params.title:q} {params.inspection}"
+        "python -m midframe report --out {output} --title {params.title:q} {params.inspection}"
         " {params.training} {params.evaluation} {params.tables} {params.figures} {params.videos}"
         " {params.skipped}"
         " 2>&1 | tee {log}"

@@ -18,7 +18,7 @@ rule fetch_vgg:
     resources:
         downloads=1,
     shell:
-        "python -m model fetch-vgg --out {output} 2>&1 | tee {log}"
+        "python -m midframe fetch-vgg --out {output} 2>&1 | tee {log}"
 
 
 rule train_stage:
@@ -61,6 +61,9 @@ rule train_stage:
             "model/training/validation.py",
             "model/network/architecture.py",
             "model/sepconv/kernels.py",
+            "model/sepconv/scalars.cu",
+            "model/sepconv/simple.cu",
+            "model/sepconv/tiled.cu",
             "model/network/losses.py",
             "model/network/vgg.py",
             "model/training/patches.py",
@@ -68,6 +71,6 @@ rule train_stage:
             "model/training/visual_tests.py",
         ),
     shell:
-        "python -m model train {input.patches} --validation {input.validation} --out {output}"
+        "python -m midframe train {input.patches} --validation {input.validation} --out {output}"
         " {params.init} {params.vgg} {params.frames} --processes {resources.gpu}"
         " --settings {params.settings:q} 2>&1 | tee {log}"
