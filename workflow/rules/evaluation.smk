@@ -57,6 +57,7 @@ rule predict_model:
             "model/evaluation/benchmarks.py",
             "model/video/interpolation.py",
             "model/video/flow_prediction.py",
+            "model/video/inverse_search.py",
             "model/video/warping.py",
             "model/network/tiling.py",
             "model/network/architecture.py",
