@@ -50,8 +50,8 @@ def cores() -> Finding:
     """Cores of the machine, those that this process may use, and the threads that are chosen."""
     found = choose_threads()
     seen = f"{found.cores.allowed} of {found.cores.seen} may be used; {found.count} threads"
-    if found.count > found.cores.allowed:
-        advice = f"{found.source}: more threads than cores wait for one another; ask for fewer"
+    if found.asked is not None:
+        advice = f"{found.source} asks for {found.asked}; more threads than cores only wait"
         return Finding("cores", "absent", seen, advice)
     limit = found.source or found.cores.reason
     return Finding("cores", "ok", seen, f"the limit is {limit}" if limit else "")

@@ -99,9 +99,9 @@ def test_cores_are_those_that_the_process_may_use(monkeypatch: pytest.MonkeyPatc
 
 
 def test_more_threads_than_cores_are_warned_of(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(doctor, "choose_threads", lambda: Threads(8, Cores(2, ()), "MIDFRAME"))
+    monkeypatch.setattr(doctor, "choose_threads", lambda: Threads(2, Cores(2, ()), "MIDFRAME", 8))
     assert doctor.cores().state == "absent"
-    assert "ask for fewer" in doctor.cores().advice
+    assert "MIDFRAME asks for 8" in doctor.cores().advice
 
 
 @pytest.mark.parametrize(("free", "state"), [(10**8, "broken"), (5 * 10**9, "ok"), (10**12, "ok")])

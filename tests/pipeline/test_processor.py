@@ -101,11 +101,22 @@ def test_processes_of_one_training_share_the_cores(tmp_path: Path) -> None:
     assert choose_threads(root=tmp_path, environment=processes | {"OMP_NUM_THREADS": "3"}, seen=16)
 
 
-def test_what_the_user_asks_for_is_taken_and_told(tmp_path: Path) -> None:
-    threads = choose_threads(8, tmp_path, {}, 2)
-    assert threads.count == 8
-    assert str(threads).endswith("only 2 may be used here, so they wait for one another")
+def test_what_the_user_asks_for_overrides_shares(tmp_path: Path) -> None:
+    share = {"OMP_NUM_THREADS": "1", "SLURM_CPUS_PER_TASK": "2"}
+    assert choose_threads(8, tmp_path, share, 16).count == 8
     assert choose_threads(root=tmp_path, environment={"MIDFRAME_THREADS": "1"}, seen=2).count == 1
+
+
+def test_more_threads_than_the_machine_leaves_are_not_started_and_told(tmp_path: Path) -> None:
+    threads = choose_threads(8, tmp_path, {}, 2)
+    assert threads.count == 2
+    assert "8 were asked for, but more than 2 would wait for one another here" in str(threads)
+    folder = tmp_path / "sys/fs/cgroup"
+    folder.mkdir(parents=True)
+    (tmp_path / "proc/self").mkdir(parents=True)
+    (tmp_path / "proc/self/cgroup").write_text("0::/\n")
+    (folder / "cpu.max").write_text("300000 100000\n")
+    assert choose_threads(8, tmp_path, {}, 64).count == 3
 
 
 @pytest.mark.parametrize("text", ["many", "0", "-2", "1.5"])
