@@ -302,7 +302,9 @@ def _interpolate(arguments: argparse.Namespace) -> None:
         check_paths(sources[0], target)
     elif arguments.times != 2:
         raise MidframeError("--times: for videos only; two images give one between them")
-    predictor = load_predictor(arguments.model, arguments.device, settings.tile_pixels)
+    predictor = load_predictor(
+        arguments.model, arguments.device, settings.tile_pixels, settings.precision
+    )
     if len(sources) == 1:
         interpolate_video(sources[0], target, predictor, arguments.times, settings)
     else:

@@ -17,6 +17,7 @@ FLOW_METHODS = ("flow", "flow-fast")
 WITHOUT_WEIGHTS = (LINEAR, *FLOW_METHODS)
 """Models that are named instead of trained, wherever a model is asked for."""
 
+Precision = Literal["auto", "fp32", "bf16"]
 LossName = Literal["l1", "l2", "ssim", "vgg", "combined"]
 
 
@@ -272,5 +273,8 @@ class VideoSettings(Settings):
     cut_threshold: float | None = Field(8e-3, gt=0)
     """Histogram distance above which two frames count as a jump cut; across one, the nearer frame
     is repeated. null: no search for cuts."""
+    precision: Precision = "auto"
+    """Arithmetic of the network on a CPU. `auto`: bfloat16 where the processor computes in it
+    (AVX512-BF16, AMX), which takes half the time; else float32. Evaluations always take float32."""
     tile_pixels: int = Field(2048 * 1280, ge=32 * 32)
     """Pixels of the largest piece of a frame that the network sees at once; bounds the memory."""

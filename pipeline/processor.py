@@ -33,6 +33,7 @@ QUIET_WAITING = {"OMP_WAIT_POLICY": "PASSIVE", "GOMP_SPINCOUNT": "0", "KMP_BLOCK
 # Variables that say how many threads a process should have: our setting, SLURM's, and OpenMP's,
 # which Snakemake sets for each job and people set themselves.
 SHARES = ("SLURM_CPUS_PER_TASK", "OMP_NUM_THREADS")
+BFLOAT16 = frozenset({"avx512_bf16", "amx_bf16", "bf16"})  # Linux's names of the instructions
 PROCESSES = "LOCAL_WORLD_SIZE"  # of one training on this machine: torchrun's, and our launcher's
 
 
@@ -128,6 +129,23 @@ def cgroup_quota(root: Path = Path("/")) -> float | None:
     """
     quotas = [quota for group in _groups(root) if (quota := _quota(group)) is not None]
     return min(quotas, default=None)
+
+
+def computes_bfloat16(root: Path = Path("/")) -> bool:
+    """Whether the processor multiplies bfloat16 itself: AVX512-BF16 or AMX, or Arm's.
+
+    Others convert each number and take longer than in float32. Where ``proc/cpuinfo`` does not say,
+    the answer is no.
+    """
+    try:
+        text = (root / "proc/cpuinfo").read_text()
+    except OSError:
+        return False
+    for line in text.splitlines():
+        name, _, flags = line.partition(":")
+        if name.strip() in ("flags", "Features"):
+            return not BFLOAT16.isdisjoint(flags.split())
+    return False
 
 
 def _groups(root: Path) -> Iterator[Path]:

@@ -18,10 +18,12 @@ from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
 from model.pixels import quantise
-from model.settings import FLOW_METHODS, LINEAR, WITHOUT_WEIGHTS
+from model.settings import FLOW_METHODS, LINEAR, WITHOUT_WEIGHTS, Precision
 from pipeline.errors import MidframeError
 from pipeline.frames.decoding import IMAGE_MODES
 from pipeline.frames.sequences import Frame
+from pipeline.processor import computes_bfloat16
+from pipeline.progress import notice
 
 if TYPE_CHECKING:
     from model.network.architecture import SepConv
@@ -135,10 +137,17 @@ def check_pair(first: Frame, third: Frame) -> None:
         )
 
 
-def load_predictor(model: str, device: str = "auto", tile_pixels: int = TILE_PIXELS) -> Predictor:
+def load_predictor(
+    model: str,
+    device: str = "auto",
+    tile_pixels: int = TILE_PIXELS,
+    precision: Precision = "fp32",
+) -> Predictor:
     """Make a predictor of ``"linear"``, ``"flow"``, ``"flow-fast"`` or the path of a weights file.
 
-    ``device`` is ``"auto"`` (CUDA if there is one), ``"cpu"`` or ``"cuda"``.
+    ``device`` is ``"auto"`` (CUDA if there is one), ``"cpu"`` or ``"cuda"``. ``precision`` is that
+    of a network on a CPU: with ``"auto"`` bfloat16 where the processor computes in it, which is
+    then said in a line.
 
     Raises
     ------
@@ -167,6 +176,9 @@ def load_predictor(model: str, device: str = "auto", tile_pixels: int = TILE_PIX
         raise MidframeError("no CUDA device is found here; use --device cpu")
     network = load_network(Path(model), device=device)
     place(network, device)
+    if device == "cpu" and (precision == "bf16" or precision == "auto" and computes_bfloat16()):
+        network.to(torch.bfloat16)
+        notice("the network computes in bfloat16 (the setting precision: fp32 takes float32)")
 
     def predictor(first: Frame, third: Frame, time: float = 0.5, /) -> FloatFrame:
         return at_halved_time(

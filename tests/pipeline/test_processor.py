@@ -7,7 +7,13 @@ from pathlib import Path
 import pytest
 
 from pipeline.errors import MidframeError
-from pipeline.processor import cgroup_quota, choose_threads, find_cores, use_threads
+from pipeline.processor import (
+    cgroup_quota,
+    choose_threads,
+    computes_bfloat16,
+    find_cores,
+    use_threads,
+)
 
 
 def tree(root: Path, group: str, files: dict[str, str]) -> Path:
@@ -87,6 +93,23 @@ def test_a_share_is_kept_but_is_no_more_than_there_is(name: str, tmp_path: Path)
     threads = choose_threads(root=tmp_path, environment={name: "4"}, seen=16)
     assert str(threads) == f"4 threads, of 16 cores ({name})"
     assert choose_threads(root=tmp_path, environment={name: "40"}, seen=16).count == 16
+
+
+@pytest.mark.parametrize(
+    ("line", "native"),
+    [
+        ("flags\t\t: fpu avx2 avx512_bf16", True),
+        ("flags\t\t: fpu avx2 amx_bf16", True),
+        ("Features\t: fp asimd bf16", True),
+        ("flags\t\t: fpu avx2 avx512f", False),
+        ("model name\t: bf16", False),
+    ],
+)
+def test_bfloat16_is_found_by_the_processors_flags(line: str, native: bool, tmp_path: Path) -> None:
+    assert not computes_bfloat16(tmp_path)
+    (tmp_path / "proc").mkdir()
+    (tmp_path / "proc/cpuinfo").write_text(f"processor\t: 0\n{line}\n")
+    assert computes_bfloat16(tmp_path) == native
 
 
 def test_nested_teams_count_by_their_outer_number(tmp_path: Path) -> None:
