@@ -34,7 +34,8 @@ $(READY): requirements.lock pyproject.toml
 
 demo: $(READY)
 	@echo "Running the demonstration on $(CORES) cores; results go to $(DEMO) ..."
-	@$(SNAKEMAKE) --configfile config.demo.yaml --cores $(CORES) --quiet rules host -- all
+	@$(BIN)/python -m workflow.launch --profile profiles/default --configfile config.demo.yaml \
+	    --cores $(CORES) --quiet rules host -- all
 	@if [ ! -e $(REPORT) ] || [ -n "$$(find $(DEMO) -newer $(REPORT) -name manifest.json -print -quit)" ]; then \
 	    echo "Writing the report ..."; \
 	    $(SNAKEMAKE) --configfile config.demo.yaml --quiet all --report $(REPORT) -- all; \

@@ -118,9 +118,9 @@ def _model_arguments(parser: argparse.ArgumentParser, others: bool = False) -> N
     )
     parser.add_argument(
         "--device",
-        choices=("auto", "cpu", "cuda"),
+        choices=("auto", "cpu", "cuda", "mps"),
         default="auto",
-        help="where the network runs (default: auto, CUDA if there is one)",
+        help="where the network runs (default: auto, CUDA or else Apple's MPS if there is one)",
     )
 
 
@@ -262,25 +262,58 @@ def _report(arguments: argparse.Namespace) -> None:
 
 def _interpolate_arguments(parser: argparse.ArgumentParser) -> None:
     parser.usage = (
-        f"{parser.prog} [-h] --model WEIGHTS [--times N] [--device D] "
-        "[--settings S]\n       (IN OUT | FIRST THIRD OUT)"
+        f"{parser.prog} [-h] --model WEIGHTS [--times N | --rate R] [--between B] [--codec C]\n"
+        "       [--image-rate R] [--device D] [--threads N] [--settings S]\n"
+        "       (IN OUT | IN ... --out DIR | FIRST THIRD OUT)"
     )
     parser.add_argument(
         "paths",
         type=Path,
         nargs="+",
         metavar="PATH",
-        help="a video and the video to write; or two images and the image to write",
+        help="a video or a folder of images, and the video (.mp4, .mov, .mkv, .webm) or new folder "
+        "of PNG files to write; or two images and the image to write",
     )
     _model_arguments(parser)
     parser.add_argument(
+        "--out",
+        type=Path,
+        metavar="DIR",
+        help="do every PATH, and write what is made of it here under its own name",
+    )
+    parser.add_argument(
         "--times",
         type=int,
-        default=2,
         metavar="N",
-        help="frames to make of one, of a video: any whole number from 2 (default: 2); "
-        "weights make the middle only, so for other than 2, 4 and 8 they give the nearest of the "
-        "halved positions",
+        help="frames to make of one: any whole number from 2 (default: 2); weights make the middle "
+        "only, so for other than 2, 4 and 8 they give the nearest of the halved positions, unless "
+        "--between flow",
+    )
+    parser.add_argument(
+        "--rate",
+        metavar="R",
+        help="frames a second of the new video instead: 60, 60000/1001, 59.94; weights give the "
+        "nearest of the positions that halving makes (eighths of the time between two frames), "
+        "unless --between flow",
+    )
+    parser.add_argument(
+        "--between",
+        choices=("halves", "flow"),
+        default="halves",
+        help="what weights, which make the middle of two frames, give at other times: the nearest "
+        "halved position, or flow between that middle and the two frames (default: halves)",
+    )
+    parser.add_argument(
+        "--codec",
+        metavar="C",
+        help="h264 (default), hevc, av1, vp9, prores or ffv1, or an encoder of the hardware, such "
+        "as hevc_nvenc, hevc_qsv, hevc_amf, hevc_videotoolbox (the setting codec)",
+    )
+    parser.add_argument(
+        "--image-rate",
+        default="25",
+        metavar="R",
+        help="frames a second of a folder of images (default: 25)",
     )
     threads_argument(parser)
     settings_argument(parser, "settings of the video")
@@ -288,27 +321,9 @@ def _interpolate_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _interpolate(arguments: argparse.Namespace) -> None:
-    from model.settings import VideoSettings
-    from model.video.interpolation import interpolate_images, load_predictor
-    from model.video.smoothing import check_paths, interpolate_video
-    from pipeline.errors import MidframeError
-    from pipeline.settings import load
+    from model.video.command import interpolate
 
-    settings = load(VideoSettings, arguments.settings)
-    *sources, target = arguments.paths
-    if len(sources) not in (1, 2):
-        raise MidframeError("interpolate: give IN and OUT, or two images and OUT")
-    if len(sources) == 1:
-        check_paths(sources[0], target)
-    elif arguments.times != 2:
-        raise MidframeError("--times: for videos only; two images give one between them")
-    predictor = load_predictor(
-        arguments.model, arguments.device, settings.tile_pixels, settings.precision
-    )
-    if len(sources) == 1:
-        interpolate_video(sources[0], target, predictor, arguments.times, settings)
-    else:
-        interpolate_images(sources[0], sources[1], target, predictor)
+    interpolate(arguments)
 
 
 def _import_weights_arguments(parser: argparse.ArgumentParser) -> None:

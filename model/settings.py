@@ -4,11 +4,12 @@ Nothing here imports torch, so that reading settings costs nothing.
 """
 
 from collections.abc import Iterable
-from typing import Literal, Self
+from typing import Literal, Self, get_args
 
 from pydantic import Field, model_validator
 
-from pipeline.settings import Settings
+from model.network_shape import PAPER, Initialisation, ModuleOrder, NetworkForm
+from pipeline.settings import DEFAULT_FLOW_CUT_THRESHOLD, CutMethod, OnBadFrame, Settings
 
 STATE_MINUTES = 10.0  # between two states of a training; no setting, as it changes no result
 
@@ -32,18 +33,18 @@ def check_names(triplets: Iterable[str], key: str) -> None:
 class NetworkSettings(Settings):
     """The SepConv network; the defaults are the paper's."""
 
-    kernel_length: int = Field(51, ge=1)
+    kernel_length: int = Field(PAPER.kernel_length, ge=1)
     """Taps of each of the four kernels of a pixel; odd, so that a kernel has a centre."""
-    width: float = Field(1.0, gt=0, le=4)
+    width: float = Field(PAPER.width, gt=0, le=4)
     """Factor on the channels of every hidden layer (1.0: 32 to 512)."""
-    module_order: Literal["niklaus", "kartasev"] = "niklaus"
+    module_order: ModuleOrder = PAPER.module_order
     """Which of a module's three convolutions changes the number of channels: the first (Niklaus)
     or the last (Kartasev)."""
-    initialisation: Literal["orthogonal", "linear"] = "orthogonal"
+    initialisation: Initialisation = PAPER.initialisation
     """`orthogonal`: as Kartasev's, with the gain of ReLU. `linear`: the same, except that the
     untrained network is exactly the mean of the two frames, biases are zero, and the first layer
     starts with the differences between and within the frames; for demonstrations."""
-    normalise: bool = False
+    normalise: bool = PAPER.normalise
     """Divide the output by the sum of its kernels, so that brightness is kept; for
     demonstrations, the published networks do not."""
 
@@ -55,6 +56,11 @@ class NetworkSettings(Settings):
                 f"the picture by half a pixel, not {self.kernel_length}"
             )
         return self
+
+    @classmethod
+    def of(cls, form: NetworkForm) -> Self:
+        """The settings that rebuild a network of this form."""
+        return cls(**{name: getattr(form, name) for name in cls.model_fields})
 
 
 class TrainingSettings(Settings):
@@ -187,14 +193,25 @@ class EvaluationSettings(Settings):
     crop: int | None = Field(None, ge=11)
     """Height and width in pixels of the centre that is cut out after scaling, before the model
     sees the frames; null: whole frames."""
+    cut_method: CutMethod = "histogram"
+    """How jump cuts are found; the same as `method` of the stage `cuts`. Triplets that hold one
+    are flagged and scored; means are given with and without them."""
     cut_bins: int = Field(8, ge=2, le=256)
-    """Bins of each channel's histogram in the search for jump cuts."""
+    """Bins of each channel's histogram; for `histogram`."""
     cut_threshold: float = Field(8e-3, gt=0)
-    """Histogram distance above which a triplet is flagged as holding a jump cut. Flagged triplets
-    are scored; means are given with and without them."""
+    """Histogram distance above which two neighbouring frames count as a jump cut; for
+    `histogram`."""
+    flow_cut_threshold: float = Field(DEFAULT_FLOW_CUT_THRESHOLD, gt=0)
+    """How many times worse than the pairs around it a pair of frames must fit to count as a jump
+    cut; for `flow`."""
     pictures: list[str] = []
     """Patterns of triplets, `sequence:first_frame`, whose true and predicted frame are kept as
     PNG for the figures; `*` keeps all."""
+
+    @property
+    def chosen_cut_threshold(self) -> float:
+        """The threshold of `cut_method`."""
+        return self.flow_cut_threshold if self.cut_method == "flow" else self.cut_threshold
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
@@ -263,18 +280,67 @@ class FigureSettings(Settings):
     """Resolution of the PNG files in dots an inch."""
 
 
+VideoCodec = Literal[
+    "h264",
+    "hevc",
+    "av1",
+    "vp9",
+    "prores",
+    "ffv1",
+    "h264_nvenc",
+    "hevc_nvenc",
+    "av1_nvenc",
+    "h264_qsv",
+    "hevc_qsv",
+    "av1_qsv",
+    "vp9_qsv",
+    "h264_amf",
+    "hevc_amf",
+    "av1_amf",
+    "h264_videotoolbox",
+    "hevc_videotoolbox",
+]
+HARDWARE = tuple(name for name in get_args(VideoCodec) if "_" in name)
+"""Codecs that an encoder in a graphics card or processor makes."""
+
+
 class VideoSettings(Settings):
     """How a video of a higher frame rate is written."""
 
-    crf: int = Field(18, ge=0, le=51)
-    """Quality of H.264: 0 is lossless, 18 hardly differs from the source, 51 is worst."""
+    codec: VideoCodec = "h264"
+    """Codec of the new video. Names with a maker are encoders of a graphics card or processor,
+    which need one. docs/video.md tells what each keeps, and which files hold it."""
+    crf: int | None = Field(None, ge=0, le=63)
+    """Quality: 0 is best, higher makes smaller files; `prores` and `ffv1` have none. null: what
+    hardly differs from the source, that is 18 for `h264`, 20 for `hevc`, 24 for `av1` and `vp9`."""
     preset: Literal["ultrafast", "veryfast", "fast", "medium", "slow", "veryslow"] = "medium"
-    """Speed of H.264: slower makes smaller files."""
-    cut_threshold: float | None = Field(8e-3, gt=0)
-    """Histogram distance above which two frames count as a jump cut; across one, the nearer frame
-    is repeated. null: no search for cuts."""
+    """Speed of encoding: slower makes smaller files."""
+    cut_method: CutMethod | None = "flow"
+    """How jump cuts are found, as `method` of the stage `cuts`; across one, the nearer frame is
+    repeated. null: no search for cuts."""
+    cut_threshold: float = Field(8e-3, gt=0)
+    """Histogram distance above which two frames count as a jump cut; for `histogram`."""
+    flow_cut_threshold: float = Field(DEFAULT_FLOW_CUT_THRESHOLD, gt=0)
+    """How many times worse than the pairs around it a pair of frames must fit to count as a jump
+    cut; for `flow`."""
+    duplicates: Literal["keep", "replace"] = "keep"
+    """Repeated frames of the source (animation "on twos", telecined film, dropped frames): `keep`
+    them, or `replace` them, so that motion goes on evenly across them."""
+    interlaced: Literal["deinterlace", "fields", "refuse"] = "deinterlace"
+    """A source whose pictures mix two moments: `deinterlace` makes one picture of each (FFmpeg's
+    bwdif), `fields` two, which are at twice the rate then; or it is refused."""
+    on_bad_frame: OnBadFrame = "error"
+    """What happens to a source that is cut short, or holds frames that cannot be decoded: `error`
+    stops, `skip` names them and goes on with the others."""
+    segment_minutes: float = Field(2, gt=0)
+    """Minutes of the source after which what is made is safe from an interruption."""
     precision: Precision = "auto"
     """Arithmetic of the network on a CPU. `auto`: bfloat16 where the processor computes in it
     (AVX512-BF16, AMX), which takes half the time; else float32. Evaluations always take float32."""
     tile_pixels: int = Field(2048 * 1280, ge=32 * 32)
     """Pixels of the largest piece of a frame that the network sees at once; bounds the memory."""
+
+    @property
+    def chosen_cut_threshold(self) -> float:
+        """The threshold of `cut_method`."""
+        return self.flow_cut_threshold if self.cut_method == "flow" else self.cut_threshold

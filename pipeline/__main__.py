@@ -138,9 +138,14 @@ def add_commands(commands: Commands) -> None:
         "dataset",
         nargs="?",
         metavar="DATASET",
-        help="davis-2016, davis-2017-trainval, davis-2017-test-dev, sample-clips or folder",
+        help="davis-2016, davis-2017-trainval, davis-2017-test-dev, sample-clips, folder (of "
+        "videos and folders of images) or list (of such files)",
     )
-    fetch.add_argument("--path", help="the folder (folder), or an archive on disk (davis-…)")
+    fetch.add_argument(
+        "--path",
+        help="the folder (folder), a .txt, .csv or .parquet file of paths, with a start and an end "
+        "in seconds where only a part is wanted (list), or an archive on disk (davis-...)",
+    )
     fetch.add_argument(
         "--archives",
         type=Path,

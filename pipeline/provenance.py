@@ -37,7 +37,12 @@ def canonical_json(value: Any) -> str:
 
 def digest(value: Any) -> str:
     """SHA-256 (64 hexadecimal digits) of :func:`canonical_json` of ``value``."""
-    return hashlib.sha256(canonical_json(value).encode()).hexdigest()
+    return hashlib.sha256(_encoded(canonical_json(value))).hexdigest()
+
+
+def _encoded(text: str) -> bytes:
+    """JSON text as UTF-8; what a name of a file holds beside that, as JSON's escapes."""
+    return text.encode("utf-8", errors="backslashreplace")
 
 
 def file_digest(path: Path) -> str:
@@ -90,7 +95,7 @@ def write_manifest(
         **content,
     }
     text = json.dumps(manifest, indent=1, sort_keys=True, ensure_ascii=False) + "\n"
-    (directory / MANIFEST).write_text(text, encoding="utf-8")
+    (directory / MANIFEST).write_bytes(_encoded(text))
 
 
 def input_digest(path: Path) -> str:

@@ -45,7 +45,7 @@ def publish_resumable(directory: Path, identity: Any) -> Iterator[Path]:
     folder = directory.with_name(f".{directory.name}.progress-{name}")
     require_writable(directory.parent)
     try:
-        with _locked(directory.with_name(f".{directory.name}.lock"), directory):
+        with locked(directory.with_name(f".{directory.name}.lock"), directory):
             folder.mkdir(exist_ok=True)
             _remove_half_written(folder)
             try:
@@ -64,7 +64,7 @@ def publish_resumable(directory: Path, identity: Any) -> Iterator[Path]:
 
 
 @contextlib.contextmanager
-def _locked(lock: Path, directory: Path) -> Iterator[None]:
+def locked(lock: Path, directory: Path) -> Iterator[None]:
     """Hold a lock file, which a killed process loses; it is removed at the end."""
     held = FileLock(lock)
     try:

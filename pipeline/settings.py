@@ -17,7 +17,9 @@ from pydantic_core import PydanticCustomError
 from pipeline.errors import MidframeError
 
 # Chosen on made footage: seeds 0 and 1 of benchmarks/bench_jump_cuts.py.
-DEFAULT_FLOW_CUT_THRESHOLD = 2.2
+DEFAULT_FLOW_CUT_THRESHOLD = 1.8
+
+CutMethod = Literal["histogram", "flow"]
 
 SettingsType = TypeVar("SettingsType", bound="Settings")
 
@@ -114,6 +116,7 @@ DatasetSource = Literal[
     "davis-2017-test-dev",
     "sample-clips",
     "folder",
+    "list",
     "youtube",
 ]
 OnBadFrame = Literal["error", "skip"]
@@ -123,10 +126,12 @@ class DatasetSettings(Settings):
     """What a dataset is and where it comes from."""
 
     source: DatasetSource
-    """Which dataset; `folder` takes the user's own videos and folders of images."""
+    """Which dataset; `folder` takes the user's own videos and folders of images, `list` those that
+    a file names."""
     path: str | None = None
-    """`folder`: the folder. DAVIS and `youtube`: an archive or a video that is already on disk,
-    used instead of the download."""
+    """`folder`: the folder. `list`: a `.txt`, `.csv` or `.parquet` file of paths, with a start and
+    an end in seconds where only a part is wanted (docs/files.md). DAVIS and `youtube`: an archive
+    or a video that is already on disk, used instead of the download."""
     address: str | None = None
     """`youtube` only: address of the video, in a form that yt-dlp takes."""
     resolution: Literal["480p", "full"] = "480p"
@@ -134,15 +139,25 @@ class DatasetSettings(Settings):
     stream: int | None = Field(None, ge=0)
     """Number of the stream of every video file that is used, as `ffprobe` counts them; null: the
     one that FFmpeg finds best, and never a cover picture."""
+    interlaced: Literal["refuse", "leave_out", "deinterlace"] = "refuse"
+    """What to do with interlaced video, whose pictures mix two moments: refuse it as a file that
+    cannot be used, leave it out and list it, or make one whole picture of each (FFmpeg's bwdif)."""
+    measure: Literal["nothing", "histogram", "flow"] = "histogram"
+    """What is measured while the frames are checked, so that `cuts` does not decode them again:
+    what its method `histogram` needs, what `flow` needs too (two small flows a frame), or
+    nothing."""
     on_bad_frame: OnBadFrame = "error"
     """What to do with frames that cannot be used (unreadable, or of another size or colour mode
     than the rest): stop and name the file and the fix, or skip them with every triplet that holds
-    one, and list them with the reason. A sequence without a triplet is skipped as a whole."""
+    one, and list them with the reason. A sequence without a triplet is skipped as a whole. It holds
+    in every later stage too, for files that have changed or gone since."""
 
     @model_validator(mode="after")
     def _path_fits_source(self) -> Self:
         if self.source == "folder" and self.path is None:
             raise ValueError("path: source 'folder' needs the path of the folder")
+        if self.source == "list" and self.path is None:
+            raise ValueError("path: source 'list' needs the path of a list of files")
         if self.source == "sample-clips" and self.path is not None:
             raise ValueError("path: source 'sample-clips' is installed with pip and takes no path")
         if self.source == "youtube" and self.path is None and self.address is None:
@@ -176,7 +191,7 @@ class MotionSettings(Settings):
 class CutSettings(Settings):
     """What is measured between neighbouring frames, and which measure names the jump cuts."""
 
-    method: Literal["histogram", "flow"] = "histogram"
+    method: CutMethod = "histogram"
     """How jump cuts are found: by the distance of colour histograms, as in the paper; or by how
     well one frame can be made from the other after flow, against what the pairs around it allow,
     which also finds jumps inside a shot and is not misled by pans, fades and flashes. Histograms,
@@ -224,8 +239,8 @@ class PatchSettings(Settings):
     """Histogram distance above which two neighbouring frames count as a jump cut, if cuts were
     measured with the method `histogram`."""
     flow_cut_threshold: float = Field(DEFAULT_FLOW_CUT_THRESHOLD, gt=0)
-    """How many times worse than the pairs around it a pair of frames must fit after flow to count
-    as a jump cut, if cuts were measured with the method `flow`."""
+    """How many times worse than the pairs around it a pair of frames must fit, with flow and
+    without, to count as a jump cut, if cuts were measured with the method `flow`."""
     repeat_threshold: float | None = Field(0.2, gt=0, le=1)
     """A triplet is refused as holding a repeated frame if one of its pairs of frames changes less
     than this fraction of what the other does (0: copies, 1: even motion); null: never."""

@@ -2,5 +2,6 @@
 
 Start reading at `model.evaluation.evaluate.evaluate`.
 
-May import: `model`, `model.video`, `pipeline`, `pipeline.frames`, `pipeline.selection`.
+May import: `model`, `model.video`, `pipeline`, `pipeline.frames`, `pipeline.selection`,
+`pipeline.store`.
 """

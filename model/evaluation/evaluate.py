@@ -17,6 +17,7 @@ import pandas as pd
 from PIL import Image
 
 from model.evaluation.bootstrap import Estimate, mean_interval
+from model.evaluation.cut_distances import CutDistances
 from model.evaluation.metrics import PROTOCOLS
 from model.evaluation.predictions import TIMEOUT, OfCommand, OfFiles, OfModel, Predictions
 from model.evaluation.triplets import (
@@ -24,13 +25,14 @@ from model.evaluation.triplets import (
     choose_triplets,
     describe_sources,
     prepare,
-    read_triplets,
+    read_remaining_triplets,
 )
 from model.pixels import quantise
 from model.settings import WITHOUT_WEIGHTS, EvaluationSettings
 from model.video.interpolation import load_predictor
 from pipeline.errors import MidframeError
-from pipeline.frames.sequences import Frame
+from pipeline.frames.losses import Loss, list_once, load, save
+from pipeline.frames.sequences import Frame, FrameSequence
 from pipeline.progress import notice, progress
 from pipeline.provenance import (
     MANIFEST,
@@ -41,12 +43,9 @@ from pipeline.provenance import (
     write_manifest,
 )
 from pipeline.resume import code_digest, publish_resumable
-from pipeline.selection.jump_cuts import histogram_distance
+from pipeline.store.evaluation_files import FORMAT_VERSION, KIND, PICTURES, SCORES, picture_path
 
-KIND = "evaluation"
-FORMAT_VERSION = 3
-SCORES = "scores.csv"
-PICTURES = "predictions"
+LOSSES = "losses.json"  # until it is published: frames that cannot be read any more
 SCORED = "scored.csv"  # of predictions by others: their SHA-256, or why one could not be scored
 
 
@@ -127,6 +126,7 @@ def evaluate(
             for row in progress(steps, len(left), f"evaluate {label}", "triplets"):
                 table.writerow(row)
                 file.flush()
+        skipped = _leave_out_lost(folder, triplets)
         scores = pd.read_csv(folder / SCORES, dtype={"sequence": str})
         scored, missing = _what_was_scored(folder, source)
         if missing == len(scores):
@@ -137,6 +137,7 @@ def evaluate(
             FORMAT_VERSION,
             settings,
             inputs,
+            skipped=skipped,
             images=len(scores),
             images_without_prediction=missing,
             scored=scored,
@@ -154,6 +155,22 @@ def evaluate(
         f"standard PSNR {standard.mean:.2f} dB ({standard.low:.2f} to {standard.high:.2f} "
         f"over {'videos' if standard.over_videos else 'triplets, too few videos for more'})"
     )
+
+
+def _leave_out_lost(folder: Path, triplets: list[Triplet]) -> list[dict[str, Any]]:
+    """Remove the rows of triplets that cannot be read any more; what a manifest says of them."""
+    losses = load(folder / LOSSES)
+    if not losses:
+        return []
+    lines = (folder / SCORES).read_text(encoding="utf-8").splitlines(keepends=True)
+    empty = "," * (len(_columns()) - 2) + "\n"
+    left = [line for line in lines if not line.endswith(empty)]
+    if len(left) < 2:
+        raise MidframeError(f"{losses[0].reason}; no triplet can be read any more")
+    (folder / SCORES).write_text("".join(left), encoding="utf-8")
+    (folder / LOSSES).unlink()
+    sources = [one.source for one in triplets if isinstance(one.source, FrameSequence)]
+    return list_once(losses, {source.name: source for source in sources}.values())
 
 
 def _rows_done(path: Path) -> int:
@@ -174,14 +191,18 @@ def _columns() -> list[str]:
 def _score(
     triplets: list[Triplet], source: Predictions, settings: EvaluationSettings, folder: Path
 ) -> Iterator[list[Any]]:
-    for triplet, original in read_triplets(triplets):
-        distance = max(
-            float(histogram_distance(a, b, settings.cut_bins).max())
-            for a, b in zip(original, original[1:], strict=False)
-        )
+    losses: list[Loss] = []
+    cuts = CutDistances(triplets, settings)
+    for triplet, original in read_remaining_triplets(triplets, losses):
+        if original is None:
+            save([*load(folder / LOSSES), *losses], folder / LOSSES)
+            losses.clear()
+            yield [triplet.sequence, triplet.first_frame] + [""] * (len(_columns()) - 2)
+            continue
+        distance = cuts.distance(triplet, original)
         first, truth, third = (prepare(frame, settings) for frame in original)
         row: list[Any] = [triplet.sequence, triplet.first_frame, *truth.shape[:2]]
-        row += [distance, int(distance > settings.cut_threshold)]
+        row += [distance, int(distance > settings.chosen_cut_threshold)]
         try:
             prediction, sha256 = source.predict(triplet, first, third)
         except MidframeError as problem:
@@ -219,11 +240,6 @@ def _what_was_scored(folder: Path, source: Predictions) -> tuple[dict[str, Any],
     notes.to_csv(folder / SCORED, index=False, lineterminator="\n")
     every = {"sha256": digest(list(notes["sha256"]))}
     return {**every, **source.scored}, int((notes["problem"] != "").sum())
-
-
-def picture_path(directory: Path, sequence: str, first_frame: int, what: str) -> Path:
-    """Where the PNG of a triplet lies: ``what`` is ``"truth"`` or ``"prediction"``."""
-    return directory / sequence / f"{first_frame:05d}-{what}.png"
 
 
 def _keep(directory: Path, triplet: Triplet, truth: Frame, prediction: Frame) -> None:

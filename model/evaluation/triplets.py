@@ -15,6 +15,7 @@ from model.evaluation.metrics import PROTOCOLS
 from model.settings import EvaluationSettings
 from model.video.interpolation import read_image
 from pipeline.errors import MidframeError
+from pipeline.frames.losses import Loss, read_remaining
 from pipeline.frames.sequences import (
     Frame,
     FrameSequence,
@@ -157,6 +158,25 @@ def read_triplets(triplets: list[Triplet]) -> Iterator[tuple[Triplet, list[Frame
     MidframeError
         if a frame cannot be read.
     """
+    losses: list[Loss] = []
+    for triplet, frames in read_remaining_triplets(triplets, losses):
+        if frames is None:
+            raise MidframeError(losses[0].reason)
+        yield triplet, frames
+
+
+def read_remaining_triplets(
+    triplets: list[Triplet], losses: list[Loss]
+) -> Iterator[tuple[Triplet, list[Frame] | None]]:
+    """As `read_triplets`, with ``None`` for a triplet whose frames cannot be read any more.
+
+    What is lost is added to ``losses``.
+
+    Raises
+    ------
+    MidframeError
+        if a frame cannot be read and its dataset does not skip bad frames.
+    """
     by_sequence: dict[str, list[Triplet]] = {}
     for triplet in triplets:
         by_sequence.setdefault(triplet.sequence, []).append(triplet)
@@ -165,23 +185,26 @@ def read_triplets(triplets: list[Triplet]) -> Iterator[tuple[Triplet, list[Frame
             if isinstance(triplet.source, ImageTriplet):
                 yield triplet, [read_image(path) for path in triplet.source.paths]
             elif triplet.source.path.is_dir():
-                first = triplet.first_frame
-                yield triplet, list(triplet.source.read(first, first + 3))
+                yield from _read(triplet.source, [triplet], losses)
             else:
-                yield from _read_video(triplet.source, group)
+                yield from _read(triplet.source, group, losses)
                 break
 
 
-def _read_video(
-    sequence: FrameSequence, group: list[Triplet]
-) -> Iterator[tuple[Triplet, list[Frame]]]:
-    wanted = {triplet.first_frame: triplet for triplet in group}
-    start = group[0].first_frame
-    window: deque[Frame] = deque(maxlen=3)
-    for index, frame in sequence.read_good(start, group[-1].first_frame + 3):
-        window.append(frame)
-        if index - 2 in wanted:
-            yield wanted[index - 2], list(window)
+def _read(
+    sequence: FrameSequence, group: list[Triplet], losses: list[Loss]
+) -> Iterator[tuple[Triplet, list[Frame] | None]]:
+    waiting = deque(group)
+    window: deque[tuple[int, Frame]] = deque(maxlen=3)
+    start, stop = group[0].first_frame, group[-1].first_frame + 3
+    for item in read_remaining(sequence, start, stop, losses):
+        window.append(item)
+        while waiting and waiting[0].first_frame + 2 <= item[0]:
+            triplet = waiting.popleft()
+            wanted = range(triplet.first_frame, triplet.first_frame + 3)
+            whole = [index for index, _ in window] == [*wanted]
+            yield triplet, [frame for _, frame in window] if whole else None
+    yield from ((triplet, None) for triplet in waiting)
 
 
 def prepare(frame: Frame, settings: EvaluationSettings) -> Frame:
@@ -217,6 +240,6 @@ def describe_sources(triplets: list[Triplet]) -> dict[str, dict[str, Any]]:
                 **size,
                 "frame_count": source.frame_count,
                 "fps": None if source.fps is None else str(source.fps),
-                "sha256": sequence_digest(source.path),
+                "sha256": sequence_digest(source.path) if source.path.exists() else None,
             }
     return described

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from model.network_shape import PAPER, NetworkForm
 from model.sepconv import separable_convolution
-from model.settings import NetworkSettings
 
 ENCODER_CHANNELS = (6, 32, 64, 128, 256, 512, 512)
 DECODER_CHANNELS = (512, 256, 128, 64)
@@ -30,12 +30,12 @@ class SepConv(nn.Module):
 
     Parameters
     ----------
-    settings : NetworkSettings, optional
+    settings : NetworkSettings or NetworkShape, optional
         By default the paper's network (21,675,452 parameters).
 
     Attributes
     ----------
-    settings : NetworkSettings
+    settings : NetworkSettings or NetworkShape
         What rebuilds this network.
 
     Notes
@@ -43,9 +43,9 @@ class SepConv(nn.Module):
     Initial weights are drawn from PyTorch's global random state.
     """
 
-    def __init__(self, settings: NetworkSettings | None = None) -> None:
+    def __init__(self, settings: NetworkForm | None = None) -> None:
         super().__init__()
-        self.settings = settings or NetworkSettings()
+        self.settings: NetworkForm = settings or PAPER
         order = self.settings.module_order
         taps = self.settings.kernel_length
         # The six input channels are data, not a width.

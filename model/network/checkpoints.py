@@ -72,7 +72,7 @@ def save_network(network: SepConv, path: Path, provenance: Mapping[str, Any]) ->
     """
     header = {
         "format_version": FORMAT_VERSION,
-        "network": network.settings.model_dump(mode="json"),
+        "network": NetworkSettings.of(network.settings).model_dump(mode="json"),
         "provenance": dict(provenance),
     }
     tensors = {

@@ -4,15 +4,18 @@ All take float tensors ``[B, C, H, W]`` with values 0..1 and give a scalar: the 
 batch, except where the published form is none.
 """
 
+from __future__ import annotations
+
 from collections.abc import Callable
 from functools import cache
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
-from model.settings import TrainingSettings
+if TYPE_CHECKING:
+    from model.settings import TrainingSettings
 
 Loss = Callable[[Tensor, Tensor], Tensor]
 Features = Callable[[Tensor], Tensor]

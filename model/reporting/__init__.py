@@ -3,5 +3,5 @@
 Start reading at `model.reporting.tables.make_table`.
 
 May import: `model`, `model.evaluation`, `model.network`, `model.training`, `model.video`,
-`pipeline`, `pipeline.frames`.
+`pipeline`, `pipeline.frames`, `pipeline.store`.
 """

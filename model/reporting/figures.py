@@ -17,13 +17,14 @@ from matplotlib.patches import Rectangle
 from matplotlib.rcsetup import cycler
 from numpy.typing import NDArray
 
-from model.evaluation.evaluate import Evaluation, open_evaluation, picture_path
+from model.evaluation.evaluate import Evaluation, open_evaluation
 from model.reporting.loss_curve import PAGE_WIDTH, PROTOCOL, loss_curve, read_stage
 from model.settings import FigureSettings
 from model.video.interpolation import read_image
 from pipeline.errors import MidframeError
 from pipeline.frames.sequences import Frame
 from pipeline.provenance import publish, write_manifest
+from pipeline.store.evaluation_files import picture_path
 
 KIND = "figures"
 FORMAT_VERSION = 1

@@ -16,8 +16,6 @@ import pandas as pd
 from markupsafe import Markup
 
 from model.evaluation.bootstrap import FEWEST_SEQUENCES
-from model.evaluation.evaluate import FORMAT_VERSION as EVALUATION_VERSION
-from model.evaluation.evaluate import KIND as EVALUATION
 from model.reporting.figures import FORMAT_VERSION as FIGURES_VERSION
 from model.reporting.figures import KIND as FIGURES
 from model.reporting.loss_curve import TRAINING_FORMAT_VERSION
@@ -27,6 +25,8 @@ from model.reporting.tables import LEGEND
 from model.video.interpolation import complete_or_nothing
 from pipeline.errors import MidframeError
 from pipeline.provenance import read_manifest
+from pipeline.store.evaluation_files import FORMAT_VERSION as EVALUATION_VERSION
+from pipeline.store.evaluation_files import KIND as EVALUATION
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,8 @@ May import: `pipeline.simd`.
 
 import importlib
 import os
+import warnings
+from functools import cache
 from types import ModuleType
 
 import torch
@@ -47,7 +49,8 @@ def separable_convolution(
         read where it lies.
     implementation : {"reference", "cpu", "cuda"}, optional
         By default the environment variable `MIDFRAME_SEPCONV` decides, and without it the
-        device does.
+        device does: devices without kernels of their own (Apple's MPS among them), and a CPU
+        without numba, get the reference, which is slow, and a warning.
 
     Returns
     -------
@@ -120,7 +123,10 @@ def _implementation(name: str, frame: Tensor) -> ModuleType:
     """Import the implementation asked for, by argument, environment or device, if it can run."""
     device = frame.device.type
     name = name or os.environ.get("MIDFRAME_SEPCONV", "")
-    name = name or {"cpu": "cpu", "cuda": "cuda"}.get(device, "reference")
+    if not name:
+        name, reason = _by_device(device)
+        if reason:
+            _warn_slow(reason)
     if name not in IMPLEMENTATIONS:
         raise ValueError(f"no implementation {name!r}: choose from {', '.join(IMPLEMENTATIONS)}")
     if name != "reference" and name != device:
@@ -129,6 +135,30 @@ def _implementation(name: str, frame: Tensor) -> ModuleType:
         allowed = ", ".join(str(dtype).removeprefix("torch.") for dtype in _DTYPES[name])
         raise TypeError(f"implementation {name!r} computes in {allowed}, got {frame.dtype}")
     return importlib.import_module(f"{__name__}.{name}")
+
+
+@cache
+def _by_device(device: str) -> tuple[str, str]:
+    """The fastest implementation for a type of device, and why there is none of its own."""
+    if device == "cuda":
+        return "cuda", ""
+    if device != "cpu":
+        return "reference", f"{device} has no kernels of its own"
+    try:
+        import numba  # noqa: F401
+    except ModuleNotFoundError:
+        return "reference", "numba, which compiles the CPU's kernels, is not installed"
+    return "cpu", ""
+
+
+@cache
+def _warn_slow(reason: str) -> None:
+    """Warn once a process."""
+    warnings.warn(
+        f"separable_convolution runs as PyTorch operations, correct and slow: {reason}",
+        RuntimeWarning,
+        stacklevel=2,
+    )
 
 
 @torch.library.custom_op("midframe::separable_convolution", mutates_args=())

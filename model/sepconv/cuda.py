@@ -1,43 +1,33 @@
-"""The separable convolution on CUDA: `sepconv.cu`, compiled by CuPy, on torch's current stream.
+"""The separable convolution on CUDA, compiled by CuPy, on torch's current stream.
 
 The tensors stay where they are: kernels get their addresses and strides. Results are allocated
 by torch on its current stream and written on the same one, so nothing needs to be waited for.
+Which kernels run is `model.sepconv.variants`' choice.
 """
 
 from contextlib import AbstractContextManager
 from functools import cache
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-SOURCE = Path(__file__).with_name("sepconv.cu")
-SCALARS = {
-    torch.float32: "float",
-    torch.float64: "double",
-    torch.float16: "half_t",
-    torch.bfloat16: "bfloat16_t",
-}
-THREADS_PER_BLOCK = 128
-ROWS_PER_THREAD = 4  # ROWS in sepconv.cu; another value would change speed, not results
+from model.sepconv.variants import Build, choose
+
+THREADS_PER_BLOCK = 128  # THREADS in simple.cu and in tiled.cu
+ROWS_PER_THREAD = 4  # ROWS in simple.cu; another value would change speed, not results
 MOST_BLOCKS = 2**31 - 1  # in the first dimension of a grid
 
 
-def options(dtype: torch.dtype) -> tuple[str, ...]:
-    """Return the compiler's options for tensors of `dtype`; NVRTC, nvcc and g++ know them all."""
-    return ("-std=c++17", f"-DSCALAR={SCALARS[dtype]}")
+@cache
+def _kernel(name: str, build: Build) -> Any:
+    """Compile a build (CuPy keeps the result on disk, and one for each device)."""
+    return _module(build).get_function(name)
 
 
 @cache
-def _kernel(name: str, dtype: torch.dtype) -> Any:
-    """Compile `sepconv.cu` (CuPy keeps the result on disk, and one for each device)."""
-    return _module(dtype).get_function(name)
-
-
-@cache
-def _module(dtype: torch.dtype) -> Any:
+def _module(build: Build) -> Any:
     try:
         import cupy
     except ModuleNotFoundError as error:
@@ -45,7 +35,7 @@ def _module(dtype: torch.dtype) -> Any:
             "separable_convolution on CUDA needs CuPy: pip install 'midframe[cuda]' "
             "(or move the tensors to the CPU)"
         ) from error
-    return cupy.RawModule(code=SOURCE.read_text(encoding="utf-8"), options=options(dtype))
+    return cupy.RawModule(code=build.source(), options=build.options())
 
 
 def _torch_stream(device: torch.device) -> AbstractContextManager[Any]:
@@ -59,23 +49,28 @@ def _torch_stream(device: torch.device) -> AbstractContextManager[Any]:
 
 
 def _launch(name: str, sizes: tuple[int, ...], rows: int, columns: int, *tensors: Tensor) -> None:
-    """Run a kernel over batch x rows x columns pixels, `ROWS_PER_THREAD` of them a thread.
+    """Run a kernel over batch x rows x columns pixels.
 
     Every tensor goes as its address and four strides, then the sizes [B, C, K, H, W].
     """
     result = tensors[-1]
     if result.numel() == 0:
         return
+    build = choose(name, sizes, tensors)
     arguments: list[np.generic] = []
     for tensor in tensors:
         arguments.append(np.uintp(tensor.data_ptr()))
         arguments.extend(np.int64(stride) for stride in tensor.stride())
     arguments.extend(np.int64(size) for size in sizes)
-    threads = sizes[0] * -(-rows // ROWS_PER_THREAD) * columns
-    blocks = min(-(-threads // THREADS_PER_BLOCK), MOST_BLOCKS)
-    kernel = _kernel(name, result.dtype)
+    if build.tile is None:
+        threads = sizes[0] * -(-rows // ROWS_PER_THREAD) * columns
+        blocks = -(-threads // THREADS_PER_BLOCK)
+    else:
+        down, across = build.tile
+        blocks = sizes[0] * -(-rows // down) * -(-columns // across)
+    kernel = _kernel(name, build)
     with torch.cuda.device_of(result), _torch_stream(result.device):
-        kernel((blocks,), (THREADS_PER_BLOCK,), tuple(arguments))
+        kernel((min(blocks, MOST_BLOCKS),), (THREADS_PER_BLOCK,), tuple(arguments))
 
 
 def forward(frame: Tensor, vertical: Tensor, horizontal: Tensor) -> Tensor:

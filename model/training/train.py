@@ -14,7 +14,7 @@ from model.network.architecture import SepConv
 from model.network.checkpoints import load_network, read_description
 from model.network.losses import LOSSES_WITH_FEATURES
 from model.network.vgg import load_features
-from model.settings import STATE_MINUTES, TrainingSettings
+from model.settings import STATE_MINUTES, NetworkSettings, TrainingSettings
 from model.training.patches import check_usable
 from model.training.resume import Progress, stop_request
 from model.training.stage import Stage
@@ -118,7 +118,7 @@ def train(
                     FORMAT_VERSION,
                     settings,
                     inputs,
-                    network=network.settings.model_dump(mode="json"),
+                    network=NetworkSettings.of(network.settings).model_dump(mode="json"),
                     parameters=sum(parameter.numel() for parameter in network.parameters()),
                     training_patches=len(training_store),
                     validation_patches=len(validation_store),

@@ -1,134 +1,146 @@
-"""Reading a video file, with all that a file made from it must not lose.
+"""Reading the pictures of a video file, with their exact times."""
 
-That is its times, colour properties, shape of pixels, rotation of the display, and sound.
-"""
-
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 import av
 import numpy as np
-from av.audio.stream import AudioStream
-from av.packet import Packet
-from av.video.reformatter import ColorRange, Colorspace
 from av.video.stream import VideoStream
 
+from model.settings import VideoSettings
+from model.video.planes import layout_of
+from model.video.properties import DEFAULT_RATE, VideoProperties, mastering_of, unwritten
 from pipeline.errors import MidframeError
+from pipeline.frames.damage import ends_too_early
 from pipeline.frames.decoding import COLOUR_CONVERSION
 from pipeline.frames.sequences import Frame
+from pipeline.frames.video import choose_stream, decode
 
-# FFmpeg's number of a YUV matrix (AVCOL_SPC_*) and its converter's (SWS_CS_*) for the same. 2 is
-# "unspecified": swscale takes BT.601, in both directions, and the file still says nothing.
-MATRICES = {
-    1: Colorspace.ITU709,
-    2: Colorspace.ITU601,
-    4: Colorspace.FCC,
-    5: Colorspace.ITU601,
-    6: Colorspace.ITU601,
-    7: Colorspace.SMPTE240M,
-    9: Colorspace.BT2020,
-}
-DEFAULT_RATE = Fraction(25)
-
-
-@dataclass(frozen=True)
-class VideoProperties:
-    """What is known of a video before it is read.
-
-    ``matrix``, ``color_range``, ``primaries`` and ``transfer`` are FFmpeg's numbers;
-    ``display_matrix`` its nine integers, or ``None`` for an upright picture; ``frame_count`` is
-    an estimate, 0 if there is none.
-    """
-
-    width: int
-    height: int
-    time_base: Fraction
-    rate: Fraction
-    frame_count: int
-    sample_aspect_ratio: Fraction | None
-    matrix: int
-    color_range: int
-    primaries: int
-    transfer: int
-    display_matrix: tuple[int, ...] | None
+# Frames that are asked whether they are interlaced.
+LOOKED_AT = 10
 
 
 class VideoSource:
-    """A video file that is read once, from front to back; a context manager.
+    """A video file that is read once, from front to back.
 
     Attributes
     ----------
     properties : VideoProperties
-    sounds : its sound tracks.
+    notes : what a user should know of it, filled while it is read.
 
     Raises
     ------
     MidframeError
-        if it is no readable video, here or later.
+        if it is no readable video, here or later; if it is cut short, or a frame of it cannot be
+        decoded, unless ``on_bad_frame`` of the settings is ``skip``.
     """
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
+    def __init__(self, path: Path, settings: VideoSettings | None = None) -> None:
+        self.path, self._settings = path, settings or VideoSettings()
+        self.notes: list[str] = []
         try:
-            # The rotation is known from the first frame only, and is needed before the first
-            # packet of sound is copied.
+            # The rotation is known from the first frame only.
             with av.open(path) as container:
-                self.properties = _properties(path, container)
+                self.properties = self._look(container)
             self._container = av.open(path)
         except (av.error.FFmpegError, OSError) as error:
             raise MidframeError(f"{path}: not a readable video ({error.strerror})") from None
-        self._stream = _video_stream(path, self._container)
-        self.sounds: tuple[AudioStream, ...] = self._container.streams.audio
+        self._stream = choose_stream(self._container, path)
+        self._stream.thread_type = "AUTO"
+        self._decoder = self._alpha_decoder()
         start = max(self._container.start_time or 0, 0)
-        self._start = Fraction(start, av.time_base)
+        self.start = Fraction(start, av.time_base)
+        if ends_too_early(path) or _index_reaches_beyond(self._stream, path):
+            self._bad("is cut short: its end is missing")
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def close(self) -> None:
         self._container.close()
 
-    def read(self, copy_sound: "Callable[[Packet[Any]], None]") -> Iterator[av.VideoFrame]:
-        """Yield the frames, with rising ``pts`` in units of the stream's time base, and hand over
-        the packets of sound as they come by; times count from the file's start."""
+    def read(self) -> Iterator[av.VideoFrame]:
+        """Yield the frames, with rising ``pts`` in units of the properties' time base; times count
+        from the file's start. A picture that lacks its time, or repeats one, gets the next."""
         time_base = self.properties.time_base
         step = max(1, round(1 / (self.properties.rate * time_base)))
-        offset = round(self._start / time_base)
+        offset = round(self.start / time_base)
+        frames = self._decoded()
+        if self.properties.interlaced:
+            frames = self._deinterlaced(frames)
         previous = None
+        hidden = False
+        for frame in frames:
+            pts = None if frame.pts is None else frame.pts - offset
+            if pts is None or (previous is not None and pts <= previous):
+                pts = 0 if previous is None else previous + step
+            frame.pts = previous = pts
+            self._check(frame)
+            if not self.properties.layout.alpha and not hidden:
+                hidden = layout_of(frame.format).alpha and not is_opaque(frame)
+            yield frame
+        if hidden:
+            self.notes.append("pictures become transparent after the first; that is dropped")
+
+    def _decoded(self) -> Iterator[av.VideoFrame]:
+        packets = undecodable = 0
         try:
-            for packet in self._container.demux(self._stream, *self.sounds):
-                # Not by the packet's own stream_index: it is 0 in the packets that end a stream.
-                if packet.stream.index != self._stream.index:
-                    if packet.dts is not None:
-                        copy_sound(self._shifted(packet))
-                    continue
-                for frame in self._stream.decode(packet):
-                    pts = None if frame.pts is None else frame.pts - offset
-                    if pts is None or (previous is not None and pts <= previous):
-                        # Broken files repeat times or lack them; the picture is good all the same.
-                        pts = 0 if previous is None else previous + step
-                    frame.pts = previous = pts
-                    self._check(frame)
-                    yield frame
+            for packet in self._container.demux(self._stream):
+                packets += bool(packet.size)
+                frames = self._decode(packet)
+                if frames is None:
+                    undecodable += 1
+                    self._bad(f"a frame near {_seconds(packet)} cannot be decoded", undecodable > 1)
+                for frame in frames or ():
+                    if frame.is_corrupt:
+                        undecodable += 1
+                        self._bad(f"a frame near {frame.time} s is damaged", undecodable > 1)
+                    else:
+                        yield frame
         except (av.error.FFmpegError, OSError) as error:
             raise MidframeError(f"{self.path}: cannot be read on ({error.strerror})") from None
+        if undecodable > 1:
+            self.notes.append(f"{undecodable} frames that cannot be decoded are left out")
+        if packets < self._stream.frames:
+            self._bad(f"is cut short: {self._stream.frames - packets} frames are missing")
 
-    def _shifted(self, packet: "Packet[Any]") -> "Packet[Any]":
-        offset = round(self._start / packet.time_base)
-        if packet.pts is not None:
-            packet.pts -= offset
-        if packet.dts is not None:
-            packet.dts -= offset
-        return packet
+    def _decode(self, packet: "av.Packet[VideoStream]") -> list[av.VideoFrame] | None:
+        if self._decoder is None:
+            return decode(packet)
+        try:
+            return list(self._decoder.decode(packet if packet.size else None))
+        except av.error.InvalidDataError:
+            return None
+
+    def _alpha_decoder(self) -> Any:
+        # FFmpeg's own decoder of VP8 and VP9 leaves opacity out; it lies beside the packets.
+        name = _alpha_decoder_name(self._stream)
+        return av.CodecContext.create(name, "r") if name else None
+
+    def _deinterlaced(self, frames: Iterator[av.VideoFrame]) -> Iterator[av.VideoFrame]:
+        graph = av.filter.Graph()
+        mode = "send_field" if self._settings.interlaced == "fields" else "send_frame"
+        nodes = [
+            graph.add_buffer(template=self._stream),
+            graph.add("bwdif", f"mode={mode}"),
+            graph.add("buffersink"),
+        ]
+        graph.link_nodes(*nodes).configure()
+        for frame in _then_none(frames):
+            graph.vpush(frame)
+            while True:
+                try:
+                    made = graph.vpull()
+                except (av.error.BlockingIOError, av.error.EOFError):
+                    break
+                yield made
+
+    def _bad(self, what: str, is_known: bool = False) -> None:
+        if self._settings.on_bad_frame == "error":
+            raise MidframeError(
+                f"{self.path}: {what}; mend it, or set on_bad_frame: skip to go on with the rest"
+            )
+        if not is_known:
+            self.notes.append(what)
 
     def _check(self, frame: av.VideoFrame) -> None:
         expected = (self.properties.width, self.properties.height)
@@ -138,6 +150,57 @@ class VideoSource:
                 f"{frame.width}x{frame.height}; split the video there"
             )
 
+    def _look(self, container: av.container.InputContainer) -> VideoProperties:
+        stream = choose_stream(container, self.path)
+        decoder = _alpha_decoder_name(stream)
+        first, woven = _first_frame(self.path, container, stream, decoder)
+        if stream.time_base is None:
+            raise MidframeError(f"{self.path}: its pictures have no times")
+        time_base = stream.time_base
+        rate = stream.average_rate or stream.guessed_rate or DEFAULT_RATE
+        seconds = stream.duration * time_base if stream.duration else Fraction(0)
+        if not seconds and container.duration:
+            seconds = Fraction(container.duration, av.time_base)
+        layout = layout_of(first.format, first.color_range, first.colorspace)
+        if layout.alpha and layout.family == "rgb" and is_opaque(first):
+            # Decoders of GIF and the like give opacity to every picture.
+            layout = layout_of(av.VideoFormat("rgb24" if layout.bits == 8 else "rgb48le"))
+        count = stream.frames or round(seconds * rate)
+        if woven:
+            if self._settings.interlaced == "refuse":
+                raise MidframeError(
+                    f"{self.path}: is interlaced, so every picture mixes two moments; set "
+                    "interlaced: deinterlace"
+                )
+            twice = 1 + (self._settings.interlaced == "fields")
+            # The filter halves the unit, to have times for both fields.
+            time_base, rate, count = time_base / 2, rate * twice, count * twice
+            made = "one picture of each field" if twice == 2 else "one picture of each frame"
+            self.notes.append(f"is interlaced: deinterlaced by bwdif, {made}")
+        display: Any = first.side_data.get("DISPLAYMATRIX")
+        is_rgb = layout.family == "rgb"
+        return VideoProperties(
+            width=first.width,
+            height=first.height,
+            time_base=time_base,
+            rate=rate,
+            layout=layout,
+            frame_count=count,
+            sample_aspect_ratio=stream.sample_aspect_ratio,
+            color_range=0 if is_rgb else first.color_range,
+            primaries=first.color_primaries,
+            transfer=first.color_trc,
+            display_matrix=(
+                None
+                if display is None
+                else tuple(int(value) for value in np.frombuffer(bytes(display), np.int32))
+            ),
+            mastering=mastering_of(first),
+            interlaced=woven,
+            codec=stream.codec_context.name,
+            lost=unwritten(first),
+        )
+
 
 def to_rgb(frame: av.VideoFrame) -> Frame:
     """A decoded frame as uint8 RGB ``[H, W, 3]``."""
@@ -145,44 +208,56 @@ def to_rgb(frame: av.VideoFrame) -> Frame:
     return np.asarray(rgb, dtype=np.uint8)
 
 
-def _video_stream(path: Path, container: av.container.InputContainer) -> VideoStream:
-    stream = container.streams.best("video")
-    if not isinstance(stream, VideoStream):
-        raise MidframeError(f"{path}: has no video stream")
-    return stream
+def is_opaque(frame: av.VideoFrame) -> bool:
+    """Whether no pixel of a frame shows what is behind it."""
+    if frame.format.name not in ("bgra", "rgba", "argb", "abgr"):
+        frame = frame.reformat(format="rgba")
+    place = 0 if frame.format.name.startswith("a") else 3
+    plane = frame.planes[0]
+    values = np.frombuffer(plane, np.uint8).reshape(plane.height, -1)  # type: ignore[call-overload]
+    return bool(np.all(values[:, place : 4 * frame.width : 4] == 255))
 
 
-def _properties(path: Path, container: av.container.InputContainer) -> VideoProperties:
-    stream = _video_stream(path, container)
-    first = next(container.decode(stream), None)
-    if first is None or stream.time_base is None:
+def _then_none(frames: Iterator[av.VideoFrame]) -> Iterator[av.VideoFrame | None]:
+    yield from frames
+    yield None
+
+
+def _alpha_decoder_name(stream: VideoStream) -> str | None:
+    # Names of tags are as whoever wrote the file spelt them.
+    tags = {name.lower(): value for name, value in stream.metadata.items()}
+    name = {"vp8": "libvpx", "vp9": "libvpx-vp9"}.get(stream.codec_context.name)
+    return name if tags.get("alpha_mode") == "1" else None
+
+
+def _first_frame(
+    path: Path,
+    container: av.container.InputContainer,
+    stream: VideoStream,
+    decoder: str | None,
+) -> tuple[av.VideoFrame, bool]:
+    """The first frame, and whether most of the first ones are interlaced."""
+    context = av.CodecContext.create(decoder, "r") if decoder else None
+    found: list[av.VideoFrame] = []
+    for packet in container.demux(stream):
+        if context is not None:
+            found += context.decode(packet if packet.size else None)  # type: ignore[attr-defined]
+        else:
+            found += [frame for frame in decode(packet) or () if not frame.is_corrupt]
+        if found and (not found[-1].interlaced_frame or len(found) >= LOOKED_AT):
+            break
+    if not found:
         raise MidframeError(f"{path}: holds no frame that can be decoded")
-    rate = stream.average_rate or stream.guessed_rate or DEFAULT_RATE
-    seconds = stream.duration * stream.time_base if stream.duration else 0
-    if not seconds and container.duration:
-        seconds = Fraction(container.duration, av.time_base)
-    is_yuv = not first.format.is_rgb
-    matrix = first.colorspace if is_yuv else 1
-    if matrix not in MATRICES:
-        raise MidframeError(
-            f"{path}: its colours use the matrix number {matrix} of ITU-T H.273, which cannot be "
-            "converted; convert the video to BT.709 first"
-        )
-    display: Any = first.side_data.get("DISPLAYMATRIX")
-    return VideoProperties(
-        width=first.width,
-        height=first.height,
-        time_base=stream.time_base,
-        rate=rate,
-        frame_count=stream.frames or round(seconds * rate),
-        sample_aspect_ratio=stream.sample_aspect_ratio,
-        matrix=matrix,
-        color_range=first.color_range if is_yuv else int(ColorRange.MPEG),
-        primaries=first.color_primaries,
-        transfer=first.color_trc,
-        display_matrix=(
-            None
-            if display is None
-            else tuple(int(value) for value in np.frombuffer(bytes(display), np.int32))
-        ),
-    )
+    return found[0], 2 * sum(frame.interlaced_frame for frame in found) > len(found)
+
+
+def _index_reaches_beyond(stream: VideoStream, path: Path) -> bool:
+    """Whether a file's own list of its pictures (MP4, MOV) names places behind its end."""
+    if not stream.container.format.name.startswith("mov"):
+        return False
+    last = max((entry.pos + entry.size for entry in stream.index_entries), default=0)
+    return last > path.stat().st_size
+
+
+def _seconds(packet: "av.Packet[VideoStream]") -> str:
+    return "its end" if packet.pts is None else f"{float(packet.pts * packet.time_base):.3f} s"

@@ -29,16 +29,19 @@ if TYPE_CHECKING:
     from model.network.architecture import SepConv
 
 FloatFrame = NDArray[np.float32]
+AnyFrame = Frame | FloatFrame
 
 
 class Predictor(Protocol):
-    """Predicts the frame at ``time`` (0 < time < 1) between two uint8 RGB frames [H, W, 3].
+    """Predicts the frame at ``time`` (0 < time < 1) between two RGB frames [H, W, 3].
+
+    Both are uint8, or both float32 in 0..1.
 
     Returns float32 [H, W, 3] in 0..1, not rounded to 8 bits. A network makes the middle only; see
-    `at_halved_time` for what it gives at other times.
+    `load_predictor` for what it gives at other times.
     """
 
-    def __call__(self, first: Frame, third: Frame, time: float = 0.5, /) -> FloatFrame: ...
+    def __call__(self, first: AnyFrame, third: AnyFrame, time: float = 0.5, /) -> FloatFrame: ...
 
 
 WRITTEN_IMAGES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp"})
@@ -48,11 +51,13 @@ WRITTEN_IMAGES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".
 TILE_PIXELS = 2048 * 1280
 
 
-def linear(first: Frame, third: Frame, time: float = 0.5) -> FloatFrame:
-    """Mean of two uint8 frames ``[H, W, 3]``, as float32 in 0..1; not rounded to 8 bits.
+def linear(first: AnyFrame, third: AnyFrame, time: float = 0.5) -> FloatFrame:
+    """Mean of two frames ``[H, W, 3]``, as float32 in 0..1; not rounded to 8 bits.
 
     At another ``time`` than the middle, weighted by it.
     """
+    if first.dtype == np.float32:
+        return first * np.float32(1 - time) + third * np.float32(time)
     if time != 0.5:
         weights = np.float32((1 - time) / 255), np.float32(time / 255)
         return first * weights[0] + third * weights[1]
@@ -61,9 +66,11 @@ def linear(first: Frame, third: Frame, time: float = 0.5) -> FloatFrame:
 
 
 def predict(
-    network: SepConv, first: Frame, third: Frame, tile_pixels: int = TILE_PIXELS
+    network: SepConv, first: AnyFrame, third: AnyFrame, tile_pixels: int = TILE_PIXELS
 ) -> FloatFrame:
-    """Let a network predict the frame between two uint8 RGB frames ``[H, W, 3]``.
+    """Let a network predict the frame between two RGB frames ``[H, W, 3]``.
+
+    Both are uint8, or both float32 in 0..1.
 
     Frames of more than ``tile_pixels`` pixels are predicted in overlapping tiles, see
     `model.network.tiling`; the result is that of the whole frame up to rounding in float32.
@@ -77,8 +84,9 @@ def predict(
     from model.network.tiling import predict_tiled
 
     device = next(network.parameters()).device
+    peak = 255 if first.dtype == np.uint8 else 1
     frames = [
-        torch.from_numpy(frame.transpose(2, 0, 1)[None].astype(np.float32)).to(device).div_(255)
+        torch.from_numpy(frame.transpose(2, 0, 1)[None].astype(np.float32)).to(device).div_(peak)
         for frame in (first, third)
     ]
     with torch.inference_mode():
@@ -141,13 +149,16 @@ def load_predictor(
     model: str,
     device: str = "auto",
     tile_pixels: int = TILE_PIXELS,
+    between: Literal["halves", "flow"] = "halves",
     precision: Precision = "fp32",
 ) -> Predictor:
     """Make a predictor of ``"linear"``, ``"flow"``, ``"flow-fast"`` or the path of a weights file.
 
-    ``device`` is ``"auto"`` (CUDA if there is one), ``"cpu"`` or ``"cuda"``. ``precision`` is that
-    of a network on a CPU: with ``"auto"`` bfloat16 where the processor computes in it, which is
-    then said in a line.
+    ``device`` is ``"auto"`` (CUDA if there is one, or else Apple's MPS), ``"cpu"``, ``"cuda"`` or
+    ``"mps"``. ``between`` says what weights, which make the middle, give at other times: the
+    nearest of the positions that halving makes (`Halving`), or flow between the middle and its
+    neighbours (`AlongFlow`). ``precision`` is that of a network on a CPU: with ``"auto"`` bfloat16
+    where the processor computes in it, which is then said in a line.
 
     Raises
     ------
@@ -165,48 +176,92 @@ def load_predictor(
             f"{model}: no such weights file; give a .safetensors file, or "
             + ", ".join(f"'{name}'" for name in WITHOUT_WEIGHTS)
         )
-    import torch
 
     from model.network.architecture import place
     from model.network.checkpoints import load_network
 
-    if device == "auto":
-        device = "cuda" if torch.cuda.is_available() else "cpu"
-    elif device == "cuda" and not torch.cuda.is_available():
-        raise MidframeError("no CUDA device is found here; use --device cpu")
+    device = choose_device(device)
     network = load_network(Path(model), device=device)
     place(network, device)
     if device == "cpu" and (precision == "bf16" or precision == "auto" and computes_bfloat16()):
-        network.to(torch.bfloat16)
+        network.bfloat16()
         notice("the network computes in bfloat16 (the setting precision: fp32 takes float32)")
-
-    def predictor(first: Frame, third: Frame, time: float = 0.5, /) -> FloatFrame:
-        return at_halved_time(
-            partial(predict, network, tile_pixels=tile_pixels), first, third, time
-        )
-
-    return predictor
+    middle = partial(predict, network, tile_pixels=tile_pixels)
+    return AlongFlow(middle) if between == "flow" else Halving(middle)
 
 
-def at_halved_time(
-    middle: Callable[[Frame, Frame], FloatFrame], first: Frame, third: Frame, time: float
-) -> FloatFrame:
-    """The frame nearest to ``time`` of those that halving makes: at 1/8, 2/8, ... 7/8.
+def choose_device(name: str) -> str:
+    """The device that is meant; ``"auto"``: CUDA, or else Apple's MPS, or else the CPU.
 
-    ``middle`` predicts the frame in the middle of two; what it made is rounded to 8 bits before it
-    is asked again.
+    Raises
+    ------
+    MidframeError
+        if it is not here.
     """
-    eighth = min(max(round(time * 8), 1), 7)
-    low, high = 0, 8
-    while True:
+    import torch
+
+    there = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+    if name == "auto":
+        return next((device for device, is_there in there.items() if is_there), "cpu")
+    if not there.get(name, True):
+        raise MidframeError(f"no {name.upper()} device is found here; use --device cpu")
+    return name
+
+
+class _Network:
+    """A network's middle frame between two, kept for other times between the same two."""
+
+    def __init__(self, middle: Callable[[AnyFrame, AnyFrame], FloatFrame]) -> None:
+        self._predict = middle
+        self._pair: tuple[AnyFrame, AnyFrame] | None = None
+        self._made: dict[int, FloatFrame] = {}
+
+    def _begin(self, first: AnyFrame, third: AnyFrame) -> None:
+        if self._pair is None or self._pair[0] is not first or self._pair[1] is not third:
+            self._pair, self._made = (first, third), {}
+
+    def _frame(self, eighth: int) -> AnyFrame:
+        """A frame to predict from: of the type of the two, so rounded if those have 8 bits."""
+        assert self._pair is not None
+        if eighth in (0, 8):
+            return self._pair[eighth // 8]
+        made = self._made[eighth]
+        return quantise(made, "round") if self._pair[0].dtype == np.uint8 else made
+
+    def _middle(self, low: int, high: int) -> FloatFrame:
         half = (low + high) // 2
-        prediction = middle(first, third)
-        if half == eighth:
-            return prediction
-        if eighth < half:
-            high, third = half, quantise(prediction, "round")
-        else:
-            low, first = half, quantise(prediction, "round")
+        if half not in self._made:
+            self._made[half] = self._predict(self._frame(low), self._frame(high))
+        return self._made[half]
+
+
+class Halving(_Network):
+    """A network at any time: the nearest to it of the frames that halving makes, 1/8 to 7/8."""
+
+    def __call__(self, first: AnyFrame, third: AnyFrame, time: float = 0.5, /) -> FloatFrame:
+        self._begin(first, third)
+        eighth = min(max(round(time * 8), 1), 7)
+        low, high = 0, 8
+        while True:
+            half, made = (low + high) // 2, self._middle(low, high)
+            if half == eighth:
+                return made
+            low, high = (low, half) if eighth < half else (half, high)
+
+
+class AlongFlow(_Network):
+    """A network at any time: its middle frame, and optical flow between that and the two."""
+
+    def __call__(self, first: AnyFrame, third: AnyFrame, time: float = 0.5, /) -> FloatFrame:
+        from model.video.flow_prediction import predict_by_flow
+
+        self._begin(first, third)
+        middle = self._middle(0, 8)
+        if time == 0.5:
+            return middle
+        if time < 0.5:
+            return predict_by_flow(first, self._frame(4), 2 * time)
+        return predict_by_flow(self._frame(4), third, 2 * time - 1)
 
 
 def interpolate_images(first: Path, third: Path, target: Path, predictor: Predictor) -> None:

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from importlib import resources
 from typing import Any
 
+import numpy as np
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
 from starlette.middleware.trustedhost import TrustedHostMiddleware
@@ -29,6 +30,8 @@ from pipeline.settings import validate
 HOSTS = ["127.0.0.1", "localhost"]
 # Rows in one answer.
 MOST_ROWS = 500
+# Where a page has the head of all pages.
+HEAD = "<!-- head -->\n"
 TYPES = {".html": "text/html", ".css": "text/css", ".js": "text/javascript"}
 HEADERS = {
     "Content-Security-Policy": "default-src 'self'; img-src 'self' data:; "
@@ -110,7 +113,7 @@ class _Service:
         self._cache = PictureCache()
 
     def page(self, name: str) -> Callable[[Request], Response]:
-        return lambda request: _asset(name)
+        return lambda request: _page(name)
 
     def asset(self, request: Request) -> Response:
         return _asset(request.path_params["name"])
@@ -147,12 +150,14 @@ class _Service:
         rows = collection.rows(parse(request.query_params))
         start = _whole(request, "start", 0)
         count = min(_whole(request, "count", 100), MOST_ROWS)
+        found = np.flatnonzero(rows == _whole(request, "find", len(collection)))
         return _json(
             {
                 "generation": collection.generation,
                 "total": len(rows),
                 "of": len(collection),
                 "start": start,
+                "found": int(found[0]) if len(found) else None,
                 "rows": [collection.describe(int(row)) for row in rows[start : start + count]],
             }
         )
@@ -186,7 +191,7 @@ class _Service:
         size = request.path_params["size"]
         if size not in TILE_SIZES:
             raise MidframeError(f"tiles have a size of {', '.join(map(str, TILE_SIZES))}")
-        return self._webp(request, lambda: encode(opened.pictures.tile(row, size)))
+        return self._tile(request, lambda: encode(opened.pictures.tile(row, size)))
 
     def view(self, request: Request) -> Response:
         opened, row = self._picture_row(request)
@@ -196,7 +201,7 @@ class _Service:
         content = self._cache.get(
             (request.url.path,), lambda: make(opened.pictures.view(row, name))
         )
-        return Response(content, media_type=f"image/{'png' if exact else 'webp'}", headers=FOREVER)
+        return Response(content, media_type=f"image/{'png' if exact else 'jpeg'}", headers=FOREVER)
 
     def compare(self, request: Request) -> Response:
         first, second = (self._evaluation(_whole(request, name, 0)) for name in ("a", "b"))
@@ -210,9 +215,9 @@ class _Service:
         picture = view.picture(sequence, frame, what)
         return Response(encode_exactly(picture), media_type="image/png", headers=FRESH)
 
-    def _webp(self, request: Request, make: Callable[[], bytes]) -> Response:
+    def _tile(self, request: Request, make: Callable[[], bytes]) -> Response:
         content = self._cache.get((request.url.path,), make)
-        return Response(content, media_type="image/webp", headers=FOREVER)
+        return Response(content, media_type="image/jpeg", headers=FOREVER)
 
     def _evaluation(self, number: int) -> Any:
         if not 0 <= number < len(self._site.evaluations):
@@ -253,10 +258,17 @@ def _json(content: dict[str, Any]) -> Response:
     return JSONResponse(content, headers=FRESH)
 
 
+def _page(name: str) -> Response:
+    """A page, with the head that all of them have."""
+    folder = resources.files("pipeline.browse") / "assets"
+    head, body = (folder.joinpath(file).read_text("utf-8") for file in ("head.html", name))
+    return Response(body.replace(HEAD, head), media_type=TYPES[".html"], headers=FRESH)
+
+
 def _asset(name: str) -> Response:
     folder = resources.files("pipeline.browse") / "assets"
     known = {file.name: file for file in folder.iterdir()}
-    if name not in known:
-        raise IndexError(f"no page '{name}'")
-    suffix = name[name.rindex(".") :]
+    suffix = name[name.rfind(".") :]
+    if name not in known or suffix not in TYPES:
+        raise IndexError(f"no asset '{name}'")
     return Response(known[name].read_bytes(), media_type=TYPES[suffix], headers=FRESH)

@@ -15,6 +15,7 @@ import numpy as np
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from pipeline.browse.columnar import order, spread
 from pipeline.browse.what_if import CHANGES, WhatIf
 from pipeline.errors import MidframeError
 from pipeline.provenance import MANIFEST
@@ -40,7 +41,7 @@ NUMBERS = (
 )
 MARKS = ("none", "bad", "interesting")
 BINS = 40
-# Answers that are kept: an int64 for each row that matches.
+# Answers and orders that are kept: four bytes for each row that matches.
 KEPT_QUERIES = 8
 
 
@@ -97,13 +98,13 @@ class Collection:
             column = table[name].unify_dictionaries().combine_chunks()
             names = column.dictionary.to_pylist()
             # In the order in which people look for them: by name, and as the rules ask.
-            order = sorted(names) if name == "sequence" else [r.value for r in REASONS]
-            if not set(names) <= set(order):
-                unknown = sorted(set(names) - set(order))
+            known = sorted(names) if name == "sequence" else [r.value for r in REASONS]
+            if not set(names) <= set(known):
+                unknown = sorted(set(names) - set(known))
                 raise MidframeError(f"{path / CANDIDATES}: unknown {name} {unknown[0]!r}")
-            place = np.array([order.index(one) for one in names], np.int64)
+            place = np.array([known.index(one) for one in names], np.int64)
             self.codes[name] = place[column.indices.to_numpy()]
-            self.names[name] = tuple(order)
+            self.names[name] = tuple(known)
         self.names["split"] = (str(self.store.manifest["settings"]["split"]),)
         self.codes["split"] = np.zeros(len(self), np.int64)
         self.flags_path = flags_file(path)
@@ -112,8 +113,8 @@ class Collection:
         self.codes["flag"] = np.zeros(len(self), np.int64)
         for window, flag in self.flags.items():
             self.codes["flag"][self._rows_of(window)] = MARKS.index(flag.mark)
-        self._answers: OrderedDict[str, NDArray[np.int64]] = OrderedDict()
-        self._orders: OrderedDict[str, NDArray[np.int64]] = OrderedDict()
+        self._answers: OrderedDict[str, NDArray[np.uint32]] = OrderedDict()
+        self._orders: OrderedDict[str, NDArray[np.uint32]] = OrderedDict()
         self._lock = threading.Lock()
 
     def __len__(self) -> int:
@@ -148,15 +149,19 @@ class Collection:
             times = np.bincount(self.codes[name], minlength=len(self.names[name])).tolist()
             described.append({"name": name, "values": list(self.names[name]), "counts": times})
         for name, values in self.numbers.items():
-            known = values[np.isfinite(values)]
-            # A column without a number has an empty histogram from 0 to 1.
-            counts, edges = np.histogram(known, BINS)
+            counts, low, high = spread(values, BINS)
             whole = bool(np.issubdtype(values.dtype, np.integer))
-            described.append({"name": name, "whole": whole, "counts": list(map(int, counts))})
-            described[-1] |= {"low": float(edges[0]), "high": float(edges[-1])}
+            described.append({"name": name, "whole": whole, "counts": counts.tolist()})
+            described[-1] |= {"low": low, "high": high, "known": bool(counts.any())}
         return described
 
-    def rows(self, query: Query) -> NDArray[np.int64]:
+    def warm(self) -> None:
+        """Do ahead what the first requests need: the functions compiled, the columns described."""
+        _ = self.columns
+        self.what_if.answer({})
+        self.rows(Query(sort="-motion"))
+
+    def rows(self, query: Query) -> NDArray[np.uint32]:
         """Rows that match, in order.
 
         Raises
@@ -169,8 +174,8 @@ class Collection:
                 self._answers.move_to_end(query.key)
                 return self._answers[query.key]
         mask = self._mask(query)
-        order = self._order(query.sort)
-        rows = np.flatnonzero(mask) if order is None else order[mask[order]]
+        places = self._order(query.sort)
+        rows = np.flatnonzero(mask).astype(np.uint32) if places is None else places[mask[places]]
         with self._lock:
             self._answers[query.key] = rows
             while len(self._answers) > KEPT_QUERIES:
@@ -194,7 +199,7 @@ class Collection:
             mask &= np.array([one in wanted for one in names], bool)[codes]
         return mask
 
-    def _order(self, sort: str) -> NDArray[np.int64] | None:
+    def _order(self, sort: str) -> NDArray[np.uint32] | None:
         """All rows in the order of a column, kept for the next query; ``None``: as in the file."""
         name = sort.removeprefix("-")
         if not name:
@@ -203,14 +208,13 @@ class Collection:
             if sort in self._orders:
                 return self._orders[sort]
         values = self._column(name, {**self.codes, **self.numbers})
-        # Unknown motion (NaN) comes last in both directions.
-        order = np.argsort(-values if sort.startswith("-") else values, kind="stable")
+        places = order(values, descending=sort.startswith("-"))
         if name != "flag":
             with self._lock:
-                self._orders[sort] = order
+                self._orders[sort] = places
                 while len(self._orders) > KEPT_QUERIES:
                     self._orders.popitem(last=False)
-        return order
+        return places
 
     def _column(self, name: str, columns: Mapping[str, NDArray[Any]]) -> NDArray[Any]:
         if name not in columns:

@@ -90,4 +90,6 @@ def explain(window: dict[str, Any], settings: dict[str, Any]) -> str:
         ),
         Reason.EXCLUDED: ", but somebody marked it bad (--exclude)",
     }
+    if reason is Reason.TAKEN and settings["window"] != "centre":
+        return f"{chance}, which is below"
     return chance + after.get(reason, "")

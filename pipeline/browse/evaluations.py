@@ -11,9 +11,8 @@ from numpy.typing import NDArray
 
 from pipeline.errors import MidframeError
 from pipeline.provenance import read_manifest
+from pipeline.store.evaluation_files import FORMAT_VERSION, KIND, PICTURES, SCORES, picture_path
 
-KIND = "evaluation"
-FORMAT_VERSION = 3
 WHATS = ("truth", "prediction", "error")
 KEY = ["sequence", "first_frame"]
 # Errors of so many levels are shown as white.
@@ -33,9 +32,9 @@ class EvaluationView:
         self.path = path
         self.manifest = read_manifest(path, KIND, FORMAT_VERSION)
         try:
-            self.scores = pd.read_csv(path / "scores.csv", dtype={"sequence": str})
+            self.scores = pd.read_csv(path / SCORES, dtype={"sequence": str})
         except (OSError, ValueError) as error:
-            raise MidframeError(f"{path / 'scores.csv'}: cannot be read ({error})") from None
+            raise MidframeError(f"{path / SCORES}: cannot be read ({error})") from None
 
     @property
     def metrics(self) -> list[str]:
@@ -55,8 +54,8 @@ class EvaluationView:
 
     def file(self, sequence: str, first_frame: int, what: str) -> Path:
         """Where the PNG of a triplet lies, if it was kept."""
-        root = self.path / "predictions"
-        file = root / sequence / f"{first_frame:05d}-{what}.png"
+        root = self.path / PICTURES
+        file = picture_path(root, sequence, first_frame, what)
         if not file.resolve().is_relative_to(root.resolve()):
             raise MidframeError(f"{sequence}: not a sequence of {self.path}")
         return file

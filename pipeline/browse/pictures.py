@@ -16,10 +16,10 @@ Picture = NDArray[np.uint8]
 
 TILE_SIZES = (64, 96, 128, 192, 256, 384)
 VIEWS = ("first", "middle", "third", "difference", "flow", "frame")
-# Bytes of encoded pictures that are kept, and triplets of whole frames.
+# Bytes of encoded pictures that are kept, and of triplets of whole frames.
 CACHE_BYTES = 64 * 2**20
-KEPT_TRIPLETS = 8
-QUALITY = 85
+FRAME_BYTES = 64 * 2**20
+QUALITY = 88
 
 
 class PictureCache:
@@ -52,9 +52,9 @@ class PictureCache:
 
 
 def encode(picture: Picture) -> bytes:
-    """A picture, RGB ``[H, W, 3]``, as WebP."""
+    """A picture, RGB ``[H, W, 3]``, as JPEG: a tile takes 0.2 ms, as WebP 7 ms."""
     bgr = cv2.cvtColor(picture, cv2.COLOR_RGB2BGR)
-    return cv2.imencode(".webp", bgr, [cv2.IMWRITE_WEBP_QUALITY, QUALITY])[1].tobytes()
+    return cv2.imencode(".jpg", bgr, [cv2.IMWRITE_JPEG_QUALITY, QUALITY])[1].tobytes()
 
 
 def encode_exactly(picture: Picture) -> bytes:
@@ -94,9 +94,11 @@ class Pictures:
                 frames = self._origins.sequence(sequence).read(first_frame, first_frame + 3)
                 self._triplets[key] = list(frames)
             self._triplets.move_to_end(key)
-            while len(self._triplets) > KEPT_TRIPLETS:
+            kept = self._triplets[key]
+            most = max(FRAME_BYTES // sum(frame.nbytes for frame in kept), 1)
+            while len(self._triplets) > most:
                 self._triplets.popitem(last=False)
-            return self._triplets[key]
+            return kept
 
     def tile(self, row: int, size: int) -> Picture:
         """First, middle and third frame side by side, each ``size`` × ``size`` pixels."""

@@ -1,18 +1,19 @@
 """What is served: the directories that were given, opened, and opened again when replaced."""
 
+import contextlib
 import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from pipeline.browse.collection import Collection, generation
-from pipeline.browse.evaluations import KIND as EVALUATION
 from pipeline.browse.evaluations import EvaluationView
 from pipeline.browse.origins import Origins
 from pipeline.browse.pictures import Pictures
 from pipeline.errors import MidframeError
 from pipeline.provenance import manifest_kind
 from pipeline.selection.cuts import KIND as CUTS
+from pipeline.store.evaluation_files import KIND as EVALUATION
 from pipeline.store.motion_store import KIND as MOTION
 from pipeline.store.patch_store import KIND as PATCHES
 
@@ -37,6 +38,7 @@ class Shelf:
 
     def _open(self) -> Opened:
         collection = Collection(self.path)
+        threading.Thread(target=_warm, args=[collection], daemon=True).start()
         origins = Origins(self.path, collection.store.manifest, self._given)
         return Opened(collection, Pictures(collection, origins))
 
@@ -52,6 +54,12 @@ class Shelf:
             if generation(self.path) != self._opened.collection.generation:
                 self._opened = self._open()
             return self._opened
+
+
+def _warm(collection: Collection) -> None:
+    # What is wrong is said to the one who asks for it.
+    with contextlib.suppress(MidframeError):
+        collection.warm()
 
 
 class Site:

@@ -1,5 +1,7 @@
 """What other settings would take of the windows that were tried, by the rules of `sample`."""
 
+import threading
+from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from typing import Any
@@ -11,7 +13,7 @@ from numpy.typing import NDArray
 from pipeline.errors import MidframeError
 from pipeline.selection.judging import (
     CODES,
-    REASONS,
+    UNTRIED,
     Reason,
     Windows,
     judge,
@@ -31,6 +33,8 @@ ADJUSTABLE = (
 )
 CHANGES = ("same", "gained", "lost")
 COLUMNS = tuple(field.name for field in fields(Windows))[1:]
+# Answers that are kept: a byte a window each.
+KEPT = 8
 _TAKEN = CODES[Reason.TAKEN]
 
 
@@ -56,8 +60,11 @@ class WhatIf:
         numbers: Mapping[str, NDArray[Any]],
     ) -> None:
         self._settings, self._names = dict(settings), names
-        self._triplets, self._sequences, self._reasons = triplets, sequences, reasons
-        self._numbers = numbers
+        self._sequences, self._numbers = sequences, numbers
+        self._windows = Windows(triplets, **{name: numbers[name] for name in COLUMNS})
+        self._before, self._excluded = reasons == _TAKEN, reasons == CODES[Reason.EXCLUDED]
+        self._kept: OrderedDict[str, NDArray[np.uint8]] = OrderedDict()
+        self._lock = threading.Lock()
 
     def settings(self, changes: Mapping[str, Any]) -> PatchSettings:
         """The directory's settings with some changed.
@@ -81,50 +88,46 @@ class WhatIf:
     def outcomes(self, changes: Mapping[str, Any]) -> NDArray[np.uint8]:
         """The code (see `REASONS`) of every window, as `sample` with these settings gives it.
 
-        Windows that would not be tried have the code ``len(REASONS)``.
+        Windows that would not be tried have the code `UNTRIED`. The last answers are kept.
         """
         settings = self.settings(changes)
-        numbers = self._numbers
-        codes = np.full(len(self._triplets), len(REASONS), np.uint8)
-        tried: slice | NDArray[np.int64] = slice(None)
+        key = settings.model_dump_json()
+        with self._lock:
+            if key in self._kept:
+                self._kept.move_to_end(key)
+                return self._kept[key]
+        tried = None
         if settings.tries < self._settings["tries"]:
-            tried = np.flatnonzero(numbers["attempt"] < settings.tries)
-        judged = judge(
-            Windows(
-                self._triplets[tried],
-                **{name: numbers[name][tried] for name in COLUMNS},
-            ),
-            settings,
-        )
-        limit_sequences(
-            judged, self._sequences[tried], numbers["lot"][tried], settings.max_per_sequence
-        )
+            tried = self._numbers["attempt"] < settings.tries
+        codes = judge(self._windows, settings, tried)
+        limit_sequences(codes, self._sequences, self._numbers["lot"], settings.max_per_sequence)
         # What a user has excluded stays so.
-        excluded = self._reasons[tried] == CODES[Reason.EXCLUDED]
-        judged[excluded & (judged == _TAKEN)] = CODES[Reason.EXCLUDED]
-        codes[tried] = judged
+        codes[self._excluded & (codes == _TAKEN)] = CODES[Reason.EXCLUDED]
+        codes.flags.writeable = False
+        with self._lock:
+            self._kept[key] = codes
+            while len(self._kept) > KEPT:
+                self._kept.popitem(last=False)
         return codes
 
-    def changes(self, changes: Mapping[str, Any]) -> NDArray[np.int64]:
+    def changes(self, changes: Mapping[str, Any]) -> NDArray[np.uint8]:
         """For each window whether it is taken as before (0), too (1) or no more (2)."""
-        now, before = self.outcomes(changes) == _TAKEN, self._reasons == _TAKEN
-        return np.where(now == before, 0, np.where(now, 1, 2))
+        now = self.outcomes(changes) == _TAKEN
+        return (now & ~self._before) + 2 * (self._before & ~now).astype(np.uint8)
 
     def answer(self, changes: Mapping[str, Any]) -> dict[str, Any]:
         """Counts in total, by sequence and by reason, and the settings as YAML; JSON values."""
         codes = self.outcomes(changes)
-        now, before = codes == _TAKEN, self._reasons == _TAKEN
-        count = len(self._names)
+        # Of each sequence: windows taken neither before nor now, only before, only now, both times.
+        kinds = self._sequences * 4 + 2 * (codes == _TAKEN) + self._before
+        counts = np.bincount(kinds, minlength=4 * len(self._names)).reshape(-1, 4)
         sequences = {
-            what: np.bincount(self._sequences[mask], minlength=count)
-            for what, mask in (
-                ("before", before),
-                ("now", now),
-                ("gained", now & ~before),
-                ("lost", before & ~now),
-            )
+            "before": counts[:, 1] + counts[:, 3],
+            "now": counts[:, 2] + counts[:, 3],
+            "gained": counts[:, 2],
+            "lost": counts[:, 1],
         }
-        reasons = np.bincount(codes, minlength=len(REASONS) + 1)
+        reasons = np.bincount(codes, minlength=UNTRIED + 1)
         asked = self.settings(changes).model_dump(mode="json", include=set(ADJUSTABLE))
         return {
             "total": {what: int(counts.sum()) for what, counts in sequences.items()},

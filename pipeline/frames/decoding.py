@@ -3,7 +3,10 @@
 Frames are uint8 RGB arrays ``[H, W, 3]``. Videos are read by `pipeline.frames.video`.
 """
 
+import io
 import re
+import zlib
+from collections.abc import Callable, Sequence
 from itertools import pairwise
 from pathlib import Path
 
@@ -78,6 +81,10 @@ class BadFrameError(MidframeError):
     """Frames that cannot be used, with the file and the reason."""
 
 
+class LeftOutError(BadFrameError):
+    """A file that the settings leave out, with the file and the reason."""
+
+
 def image_files(folder: Path) -> list[Path]:
     """The images of a folder in the order of their names, numbers in them by value.
 
@@ -121,42 +128,76 @@ def image_places(folder: Path) -> list[Path | str]:
     return places
 
 
-def read_image(file: Path) -> Frame:
+def read_image(file: Path, checksum: int | None = None) -> Frame:
     """An image as a frame.
+
+    Parameters
+    ----------
+    checksum : CRC-32 of the file, if it has to have the one that it had.
 
     Raises
     ------
     BadFrameError
-        if it cannot be read, or its colour mode is none of `IMAGE_MODES`.
+        if it cannot be read or has changed, or its colour mode is none of `IMAGE_MODES`.
     """
-    return _open_image(file)[0]
+    data = _content(file)
+    if checksum is not None and zlib.crc32(data) != checksum:
+        raise BadFrameError(f"{file}: has changed since the dataset was made")
+    return _open_image(file, data)[0]
 
 
-def look_at_images(folder: Path) -> list[Look | str]:
-    """Read every image of a folder: what each looks like, or why it cannot be used."""
+def look_at_images(
+    places: Sequence[Path | str], show: Callable[[Frame], None] | None = None
+) -> tuple[list[Look | str], list[int]]:
+    """Read the images of a folder: what each looks like, or why it cannot be used; its CRC-32.
+
+    Parameters
+    ----------
+    places : see `image_places`.
+    show : called with each frame, in order.
+    """
     looks: list[Look | str] = []
-    for file in image_places(folder):
+    checksums: list[int] = []
+    for file in places:
+        checksums.append(0)
         if isinstance(file, str):
             looks.append(file)
             continue
         try:
-            frame, mode = _open_image(file)
-            looks.append((frame.shape[0], frame.shape[1], mode))
+            data = _content(file)
+            frame, mode = _open_image(file, data)
         except BadFrameError as error:
             looks.append(str(error).removeprefix(f"{file}: "))
-    return looks
+            continue
+        checksums[-1] = zlib.crc32(data)
+        looks.append((frame.shape[0], frame.shape[1], mode))
+        if show is not None:
+            show(frame)
+    return looks, checksums
 
 
-def _open_image(file: Path) -> tuple[Frame, str]:
+def _content(file: Path) -> bytes:
     reason = None
     try:
-        with Image.open(file) as image:
+        return file.read_bytes()
+    except FileNotFoundError:
+        reason = "is gone"
+    except OSError as error:
+        reason = f"not a readable image ({error_reason(error, file)})"
+    # Raised out here, as below.
+    raise BadFrameError(f"{file}: {reason}")
+
+
+def _open_image(file: Path, data: bytes) -> tuple[Frame, str]:
+    reason = None
+    try:
+        with Image.open(io.BytesIO(data)) as image:
             mode = image.mode
             if mode in IMAGE_MODES:
                 return np.asarray(image.convert("RGB")), mode
             image.load()
     except (UnidentifiedImageError, OSError, SyntaxError) as error:
-        reason = error_reason(error, file)
+        reason = re.sub(r" ?<_io\.BytesIO object at \w+>", "", error_reason(error, file))
     # Raised out here: the decoder's exception, kept as context, may not survive the way from a
     # worker to this process.
     if reason is not None:

@@ -22,7 +22,7 @@ def find_sequences(path: Path) -> list[tuple[str, Path]]:
         if the folder is missing or holds no sequence.
     """
     if path.is_file():
-        return [(_text(path.stem), path)]
+        return [(as_text(path.stem), path)]
     if not path.is_dir():
         raise MidframeError(f"{path}: no such folder; give a folder of videos or of image folders")
     videos: list[Path] = []
@@ -32,7 +32,7 @@ def find_sequences(path: Path) -> list[tuple[str, Path]]:
             videos.append(file)
         elif file.suffix.lower() in IMAGE_SUFFIXES:
             folder = file.parent.relative_to(path).as_posix()
-            found[_text(folder if folder != "." else path.resolve().name)] = file.parent
+            found[as_text(folder if folder != "." else path.resolve().name)] = file.parent
     shared = Counter([*found, *(_name(path, video) for video in videos)])
     for video in videos:
         name = _name(path, video)
@@ -65,10 +65,10 @@ def _files_below(path: Path) -> Iterator[Path]:
 
 
 def _name(root: Path, video: Path) -> str:
-    return _text(video.relative_to(root).with_suffix("").as_posix())
+    return as_text(video.relative_to(root).with_suffix("").as_posix())
 
 
-def _text(name: str) -> str:
+def as_text(name: str) -> str:
     """A name of a file as text that every format can hold."""
     return "".join(
         f"%{ord(letter) - 0xDC00:02X}" if 0xDC80 <= ord(letter) <= 0xDCFF else letter

@@ -1,160 +1,35 @@
-"""A sequence of frames, from a folder of images or a video file.
-
-Frames are uint8 RGB arrays ``[H, W, 3]`` and come one at a time: a video is never in memory
-as a whole.
-"""
+"""The sequences of a dataset: opening it, and describing one sequence by reading all of it."""
 
 import fnmatch
 import hashlib
 from collections import Counter
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Sequence
 from fractions import Fraction
 from itertools import groupby
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from pipeline.errors import MidframeError
 from pipeline.frames.decoding import (
     BadFrameError,
+    LeftOutError,
     Look,
     image_files,
     image_places,
     look_at_images,
-    read_image,
 )
 from pipeline.frames.decoding import Frame as Frame
 from pipeline.frames.discovery import find_sequences
-from pipeline.frames.video import index_of, look_at_video, read_video
-from pipeline.frames.video_index import VideoIndex, load_index
+from pipeline.frames.frame_sequence import BadFrames as BadFrames
+from pipeline.frames.frame_sequence import FrameSequence as FrameSequence
+from pipeline.frames.frame_sequence import triplet_starts as triplet_starts
+from pipeline.frames.image_index import ImageIndex
+from pipeline.frames.video import look_at_video
+from pipeline.frames.video_index import VideoIndex
 from pipeline.provenance import MANIFEST, file_digest, read_manifest
 
 FORMAT_VERSION = 2
-
-
-@dataclass(frozen=True)
-class BadFrames:
-    """Neighbouring frames that cannot be used, from ``first`` to ``last``, and why."""
-
-    first: int
-    last: int
-    reason: str
-
-
-@dataclass(frozen=True)
-class FrameSequence:
-    """Consecutive frames of one size.
-
-    Attributes
-    ----------
-    name : unique in its dataset: the path inside the dataset's folder, without suffix.
-    path : a video file, or a folder of images that are read in the order of their names.
-    frame_count : frames, bad ones included.
-    height, width : of a frame, in pixels.
-    fps : frames a second of a video; ``None`` for images.
-    bad : frames that are skipped, ascending. No triplet holds one of them.
-    index : of a video, where its frames come from, or the file that says so.
-    notes : what a user should know of the pictures: a conversion, a choice.
-    """
-
-    name: str
-    path: Path
-    frame_count: int
-    height: int
-    width: int
-    fps: Fraction | None = None
-    bad: tuple[BadFrames, ...] = ()
-    index: VideoIndex | Path | None = field(default=None, compare=False, repr=False)
-    notes: tuple[str, ...] = ()
-
-    def __str__(self) -> str:
-        return self.name
-
-    def read(self, start: int = 0, stop: int | None = None) -> Iterator[Frame]:
-        """Yield frames ``start`` to ``stop`` (excluded), uint8 RGB ``[H, W, 3]``.
-
-        Raises
-        ------
-        BadFrameError
-            if a frame cannot be read, has another size, or is missing.
-        """
-        stop = self.frame_count if stop is None else min(stop, self.frame_count)
-        expected = start
-        for index, frame in self._decode(start, stop) if start < stop else ():
-            if index != expected:
-                break
-            if frame.shape[:2] != (self.height, self.width):
-                raise BadFrameError(
-                    f"{self.path}: frame {index} is {frame.shape[1]}x{frame.shape[0]}, "
-                    f"but the sequence is {self.width}x{self.height}"
-                )
-            yield frame
-            expected += 1
-        if expected < stop:
-            raise BadFrameError(
-                f"{self.path}: frame {expected} cannot be read; has the file changed?"
-            )
-
-    def good_runs(self, start: int = 0, stop: int | None = None) -> Iterator[tuple[int, int]]:
-        """Yield the ranges (first, last + 1) of frames without a bad one in ``start`` to ``stop``.
-
-        ``stop`` is excluded.
-        """
-        stop = self.frame_count if stop is None else min(stop, self.frame_count)
-        for run in self.bad:
-            if start < min(run.first, stop):
-                yield start, min(run.first, stop)
-            start = max(start, run.last + 1)
-        if start < stop:
-            yield start, stop
-
-    def read_good(self, start: int = 0, stop: int | None = None) -> Iterator[tuple[int, Frame]]:
-        """Yield each frame that is not bad, with its index; otherwise as `read`."""
-        for first, last in self.good_runs(start, stop):
-            yield from enumerate(self.read(first, last), start=first)
-
-    def _decode(self, start: int, stop: int) -> Iterator[tuple[int, Frame]]:
-        if not self.path.is_dir():
-            yield from read_video(self.path, self.video_index(), start, stop)
-            return
-        for index, file in enumerate(image_places(self.path)[start:stop], start=start):
-            if isinstance(file, Path):
-                yield index, read_image(file)
-
-    def video_index(self) -> VideoIndex:
-        """Where the frames of a video come from; if nothing says so, the video is decoded.
-
-        Raises
-        ------
-        MidframeError
-            if the file of the index is gone.
-        """
-        if isinstance(self.index, VideoIndex):
-            return self.index
-        if self.index is None:
-            status = self.path.stat()
-            return index_of(self.path, status.st_mtime_ns, status.st_size)
-        if not self.index.is_file():
-            raise MidframeError(f"{self.index}: is gone; fetch the dataset again")
-        return load_index(self.index, self.index.stat().st_mtime_ns)
-
-
-def triplet_starts(
-    sequence: FrameSequence, stride: int = 3, part: tuple[float, float] = (0.0, 1.0)
-) -> list[int]:
-    """Indices of the first frames of a sequence's triplets.
-
-    The triplets of a sequence start at frames 0, ``stride``, 2 ``stride`` …; those are returned
-    whose three frames lie in ``part``, a half-open range of fractions of the sequence's frames,
-    and are not bad. Two ranges that do not overlap thus never share a frame.
-    """
-    first = round(part[0] * sequence.frame_count)
-    last = round(part[1] * sequence.frame_count)
-    return [
-        start
-        for low, high in sequence.good_runs(first, last)
-        for start in range(-(-low // stride) * stride, high - 2, stride)
-    ]
+WHAT_TO_DO = "fetch the dataset again, or with the setting on_bad_frame: skip"
 
 
 def select(sequences: Sequence[FrameSequence], patterns: Sequence[str]) -> list[FrameSequence]:
@@ -196,14 +71,13 @@ def open_frames(path: Path) -> list[FrameSequence]:
     path = path.absolute()
     if (path / MANIFEST).is_file():
         manifest = read_manifest(path, "frames", FORMAT_VERSION)
-        root = path / manifest["root"]
         bad: dict[str, list[BadFrames]] = {}
         for skipped in manifest["skipped"]:
             if skipped.get("frames") is not None:
                 run = BadFrames(skipped["frames"][0], skipped["frames"][1], skipped["reason"])
                 bad.setdefault(skipped["sequence"], []).append(run)
         return [
-            _from_manifest(path, root, entry, tuple(bad.get(entry["name"], ())))
+            _from_manifest(path, manifest, entry, tuple(bad.get(entry["name"], ())))
             for entry in manifest["sequences"]
         ]
     sequences = [check_sequence(name, source) for name, source in find_sequences(path)]
@@ -231,11 +105,14 @@ def skipped_frames(path: Path) -> list[dict[str, Any]]:
 
 
 def _from_manifest(
-    dataset: Path, root: Path, entry: dict[str, Any], bad: tuple[BadFrames, ...]
+    dataset: Path, manifest: dict[str, Any], entry: dict[str, Any], bad: tuple[BadFrames, ...]
 ) -> FrameSequence:
-    path = root / entry["path"]
-    if not path.exists():
-        raise MidframeError(f"{path}: this sequence is listed in the manifest but is gone")
+    path = _users_path(dataset / manifest["root"], entry["path"])
+    skip_bad = manifest["settings"]["on_bad_frame"] == "skip"
+    if not path.exists() and not skip_bad:
+        raise BadFrameError(f"{path}: is gone; {WHAT_TO_DO}")
+    # Datasets of earlier versions have neither an index of images nor measures.
+    index, changes = entry["index"], entry.get("changes")
     return FrameSequence(
         name=entry["name"],
         path=path,
@@ -244,18 +121,40 @@ def _from_manifest(
         width=entry["width"],
         fps=None if entry["fps"] is None else Fraction(entry["fps"]),
         bad=bad,
-        index=None if entry["index"] is None else dataset / entry["index"],
+        index=None if index is None else dataset / index,
         notes=tuple(entry["notes"]),
+        skip_bad=skip_bad,
+        offset=entry.get("offset", 0),
+        deinterlace=entry.get("deinterlace", False),
+        changes=None if changes is None else dataset / changes,
     )
 
 
-def check_sequence(name: str, path: Path, stream: int | None = None) -> FrameSequence:
-    """Read a sequence from end to end and describe it, with its bad frames.
+def _users_path(root: Path, inside: str) -> Path:
+    """Where a sequence lies: in the user's own folder if the dataset only links to it."""
+    if root.is_symlink():
+        return root.readlink() / inside
+    path = root / inside
+    return path.readlink() if path.is_symlink() else path
 
-    ``stream`` is the number of a video's stream, where it is not the one that FFmpeg finds best.
+
+def check_sequence(
+    name: str,
+    path: Path,
+    stream: int | None = None,
+    show: Callable[[Frame], None] | None = None,
+    interlaced: Literal["refuse", "leave_out", "deinterlace"] = "refuse",
+) -> FrameSequence:
+    """Read a sequence from end to end and describe it, with its bad frames.
 
     Bad are frames that cannot be decoded (of a video also those that may build on them), and those
     of another size or colour mode than most.
+
+    Parameters
+    ----------
+    stream : the number of a video's stream, where it is not the one that FFmpeg finds best.
+    show : called with each frame that can be decoded, in order; of interlaced video as it is.
+    interlaced : what to do with interlaced video.
 
     Raises
     ------
@@ -263,14 +162,22 @@ def check_sequence(name: str, path: Path, stream: int | None = None) -> FrameSeq
         if nothing can be read, or no triplet (3 neighbouring frames) without bad ones is left.
     """
     files: Sequence[Path | str] = []
-    index, missing, fps = None, 0, None
+    index: VideoIndex | ImageIndex
+    missing, fps, deinterlace = 0, None, False
     notes: tuple[str, ...] = ()
+    seconds: Sequence[float] = ()
     if path.is_dir():
-        files, looks = image_places(path), look_at_images(path)
+        files = image_places(path)
+        looks, checksums = look_at_images(files, show)
+        index = ImageIndex.of(files, checksums)
     else:
-        video = look_at_video(path, stream)
+        video = look_at_video(path, stream, show)
         looks, missing, fps, index = video.frames, video.missing, video.fps, video.index
-        notes = video.notes
+        notes, seconds = video.notes, video.seconds
+        if video.interlaced:
+            _accept_interlaced(path, interlaced)
+            notes = (*notes, "interlaced; deinterlaced by bwdif")
+            deinterlace = True
     sizes = Counter(look for look in looks if not isinstance(look, str))
     usual = sizes.most_common(1)[0][0] if sizes else None
     causes = [
@@ -284,10 +191,35 @@ def check_sequence(name: str, path: Path, stream: int | None = None) -> FrameSeq
     if len(looks) < 3:
         raise BadFrameError(f"{path}: has {len(looks)} frames, but a triplet needs 3; remove it")
     height, width, _ = usual
-    sequence = FrameSequence(name, path, len(looks), height, width, fps, bad, index, notes)
+    sequence = FrameSequence(
+        name,
+        path,
+        len(looks),
+        height,
+        width,
+        fps,
+        bad,
+        index,
+        notes,
+        deinterlace=deinterlace,
+        seconds=seconds,
+    )
+    if deinterlace and bad:
+        raise BadFrameError(f"{bad[0].reason}; a damaged video cannot be deinterlaced")
     if not triplet_starts(sequence, 1):
         raise BadFrameError(f"{bad[0].reason}; no three neighbouring frames are left without it")
     return sequence
+
+
+def _accept_interlaced(path: Path, interlaced: str) -> None:
+    said = f"{path}: is interlaced, so every picture mixes two moments"
+    if interlaced == "leave_out":
+        raise LeftOutError(said)
+    if interlaced == "refuse":
+        raise BadFrameError(
+            f"{said}; set interlaced: deinterlace, or deinterlace it by other means "
+            "(`ffmpeg -i IN -vf bwdif OUT`)"
+        )
 
 
 def _difference(look: Look, usual: Look) -> str:

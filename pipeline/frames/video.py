@@ -5,18 +5,20 @@ whole. `read_video` yields the frames of reading in order, wherever it starts: e
 compared with the checksum taken then (`pipeline.frames.video_index`).
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import lru_cache
-from itertools import chain, count
+from itertools import chain, count, pairwise
 from pathlib import Path
 
 import av
 import numpy as np
 
+from pipeline.frames.damage import ends_too_early, undecodable
 from pipeline.frames.decoding import COLOUR_CONVERSION, BadFrameError, Frame, Look, error_reason
+from pipeline.frames.fields import deinterlaced
 from pipeline.frames.video_index import UNKNOWN, VideoIndex, checksum, identify
 from pipeline.progress import notice
 
@@ -36,14 +38,19 @@ class VideoLook:
         short and does not say how many it should hold.
     fps : frames a second, if the file says so.
     index : where the frames come from.
+    seconds : when each frame is shown, from the first on; by the rate where timestamps are missing
+        or jump, and empty where there is no rate either.
     notes : what a user should know of its pictures.
+    interlaced : whether most pictures consist of fields of two moments.
     """
 
     frames: list[Look | str]
     missing: int
     fps: Fraction | None
     index: VideoIndex
+    seconds: list[float]
     notes: tuple[str, ...] = ()
+    interlaced: bool = False
 
 
 def choose_stream(
@@ -93,8 +100,10 @@ def quarter_turns(frame: av.VideoFrame) -> int:
     return round(frame.rotation / 90) % 4
 
 
-def look_at_video(path: Path, stream_number: int | None = None) -> VideoLook:
-    """Decode a video from end to end.
+def look_at_video(
+    path: Path, stream_number: int | None = None, show: Callable[[Frame], None] | None = None
+) -> VideoLook:
+    """Decode a video from end to end, and show each frame that can be decoded, in order.
 
     Raises
     ------
@@ -133,8 +142,10 @@ def look_at_video(path: Path, stream_number: int | None = None) -> VideoLook:
                 woven += frame.interlaced_frame
                 bits = max(part.bits for part in frame.format.components)
                 transfer = _high_dynamic_range(frame)
-        number = stream.index
-    missing = max(announced - len(packets), 0) if announced else int(_ends_too_early(path))
+                if show is not None:
+                    show(upright(frame))
+        number, time_base = stream.index, stream.time_base
+    missing = max(announced - len(packets), 0) if announced else int(ends_too_early(path))
     position, size, pts, dts = np.array(packets, np.int64).reshape(-1, 4).T
     sources, looks, sums = [one[0] for one in decoded], [one[1] for one in decoded], {}
     frames_of: list[Look | str] = list(looks)
@@ -147,15 +158,10 @@ def look_at_video(path: Path, stream_number: int | None = None) -> VideoLook:
                 f"{path}: parts of it cannot be decoded, and without timestamps it does not "
                 "say which frames those are"
             )
-        reasons = _undecodable([(packets[at][2], keys[at], at in sums) for at in kept])
+        reasons = undecodable([(packets[at][2], keys[at], at in sums) for at in kept])
         order = sorted(kept, key=lambda at: packets[at][2])
         frames_of = [reasons.get(packets[at][2]) or sums[at][0] for at in order]
         sums_in_order = [sums[at][1] if at in sums else 0 for at in order]
-    if 2 * woven > len(decoded):
-        raise BadFrameError(
-            f"{path}: is interlaced, so every picture mixes two moments; deinterlace it "
-            "(`ffmpeg -i IN -vf bwdif OUT`)"
-        )
     if bits > 8:
         curve = f", {transfer} kept as it is" if transfer else ""
         notes.append(f"{bits} bits a value, rounded to 8{curve}")
@@ -174,61 +180,23 @@ def look_at_video(path: Path, stream_number: int | None = None) -> VideoLook:
             checksum=np.array(sums_in_order, np.uint32),
             stream=np.array([number], np.int64),
         ),
+        seconds=_seconds([packets[at][2] for at in order] if known else [], time_base)
+        or [float(at / fps) for at in range(len(order)) if fps],
         notes=tuple(notes),
+        interlaced=2 * woven > len(decoded),
     )
+
+
+def _seconds(times: list[int], unit: Fraction | None) -> list[float]:
+    """When frames are shown, from their timestamps; empty if those do not ascend."""
+    if unit is None or UNKNOWN in times or any(b <= a for a, b in pairwise(times)):
+        return []
+    return [float((time - times[0]) * unit) for time in times]
 
 
 def _high_dynamic_range(frame: av.VideoFrame) -> str:
     # Numbers of ITU-T H.273, table 3.
     return {16: "PQ (SMPTE ST 2084)", 18: "HLG (ARIB STD-B67)"}.get(int(frame.color_trc), "")
-
-
-def _ends_too_early(path: Path) -> bool:
-    """Whether a Matroska or WebM file is shorter than it says; those do not count their frames.
-
-    RFC 8794: an element is its identifier, the length of its content, and the content. The bits of
-    a length begin with a zero for each byte that it is longer than one; all ones stand for unknown.
-    """
-    size, position = path.stat().st_size, 0
-    with path.open("rb") as file:
-        for identifier in (b"\x1a\x45\xdf\xa3", b"\x18\x53\x80\x67"):  # EBML header, Segment
-            file.seek(position)
-            start = file.read(5)
-            if start[:4] != identifier or len(start) < 5 or start[4] == 0:
-                return False
-            more = 8 - start[4].bit_length()
-            bits = 7 * (more + 1)
-            length = int.from_bytes(start[4:] + file.read(more), "big") & ((1 << bits) - 1)
-            if length == (1 << bits) - 1:
-                return False
-            position = file.tell() + length
-            if position > size:
-                return True
-    return False
-
-
-def _undecodable(packets: list[tuple[int, bool, bool]]) -> dict[int, str]:
-    """Why frames are bad, by timestamp: not decoded, or built on frames that are not.
-
-    Until the next key frame a decoder continues with what it has, and its pictures look whole.
-
-    Parameters
-    ----------
-    packets : timestamp, whether it is a key frame, whether it was decoded: in the file's order.
-    """
-    reasons: dict[int, str] = {}
-    broken = broken_before = False
-    key = 0
-    for pts, is_key, is_decoded in packets:
-        if is_key:
-            broken_before, broken, key = broken, False, pts
-        if not is_decoded:
-            broken = True
-            reasons[pts] = "cannot be decoded"
-        # Frames shown before the key frame they follow may build on those before it as well.
-        elif broken or (broken_before and pts < key):
-            reasons[pts] = "may build on a frame that cannot be decoded"
-    return reasons
 
 
 @lru_cache(maxsize=8)
@@ -241,12 +209,16 @@ def index_of(path: Path, modified: int, size: int) -> VideoIndex:
 _useless: dict[Path, int] = {}
 
 
-def read_video(path: Path, index: VideoIndex, start: int, stop: int) -> Iterator[tuple[int, Frame]]:
+def read_video(
+    path: Path, index: VideoIndex, start: int, stop: int, deinterlace: bool = False
+) -> Iterator[tuple[int, Frame]]:
     """Yield the frames from ``start`` to ``stop`` (excluded) of a video, with their numbers.
 
     Parameters
     ----------
     index : of this video, as `look_at_video` made it; the frames wanted are good ones.
+    deinterlace : make one whole picture of each frame's two fields. That takes the frames before
+        and after it, so the result does not depend on where reading starts.
 
     Raises
     ------
@@ -254,12 +226,26 @@ def read_video(path: Path, index: VideoIndex, start: int, stop: int) -> Iterator
         if the video cannot be opened, or a frame differs from the index even when read from the
         beginning.
     """
+    if not deinterlace:
+        for number, picture in _pictures(path, index, start, stop):
+            yield number, upright(picture)
+        return
+    first = max(start - 1, 0)
+    pictures = (picture for _, picture in _pictures(path, index, first, stop + 1))
+    for number, picture in enumerate(deinterlaced(pictures), start=first):
+        if start <= number < min(stop, len(index.packet)):
+            yield number, upright(picture)
+
+
+def _pictures(
+    path: Path, index: VideoIndex, start: int, stop: int
+) -> Iterator[tuple[int, av.VideoFrame]]:
     position = start
     skip = _useless.get(path, 0)
     entries = [*index.entries(start)][skip:] if start else []
     for tried, entry in enumerate([*entries, None], start=skip):
         for frame in _frames_from(path, index, entry, position, stop):
-            yield position, upright(frame)
+            yield position, frame
             position += 1
         if position == min(stop, len(index.packet)):
             if tried > _useless.setdefault(path, 0):
@@ -352,12 +338,14 @@ def open_video(path: Path) -> Iterator[av.container.InputContainer]:
     try:
         with av.open(path) as container:
             yield container
+    except FileNotFoundError:
+        reason = "is gone"
     except (av.error.FFmpegError, OSError) as error:
-        reason = error_reason(error, path)
+        reason = f"not a readable video ({error_reason(error, path)})"
     # Raised out here: the decoder's exception, kept as context, may not survive the way from a
     # worker to this process.
     if reason is not None:
-        raise BadFrameError(f"{path}: not a readable video ({reason})")
+        raise BadFrameError(f"{path}: {reason}")
 
 
 def decode(packet: "av.Packet[av.VideoStream]") -> list[av.VideoFrame] | None:

@@ -18,6 +18,8 @@ import av
 import numpy as np
 from numpy.typing import NDArray
 
+from pipeline.frames.image_index import ImageIndex
+
 UNKNOWN = np.iinfo(np.int64).min  # a timestamp or a position that the container does not give
 
 Packet = tuple[int, int, int, int]  # place in the file, size, presentation and decoding time
@@ -118,7 +120,9 @@ class VideoIndex:
 
 
 @lru_cache(maxsize=8)
-def load_index(file: Path, modified: int) -> VideoIndex:
+def load_index(file: Path, modified: int) -> "VideoIndex | ImageIndex":
     """Read an index; remembered, since the tasks of a long video are many."""
     with np.load(file) as stored:
+        if "names" in stored:
+            return ImageIndex(stored["names"], stored["checksum"])
         return VideoIndex(**{part.name: stored[part.name] for part in fields(VideoIndex)})

@@ -6,51 +6,57 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from pipeline.cluster import connect
 from pipeline.errors import MidframeError
+from pipeline.frames.losses import Loss, list_once, merge, read_remaining
 from pipeline.frames.sequences import Frame, FrameSequence, open_frames
 from pipeline.progress import progress
 from pipeline.provenance import publish, read_manifest, write_manifest
 from pipeline.selection.flow_cuts import cut_scores
-from pipeline.selection.frame_changes import (
-    CHANGES,
-    FITS,
-    Bars,
-    ChangeMeter,
-    TripletChanges,
-    repeat_ratio,
-)
-from pipeline.selection.jump_cuts import cuts_among, neighbour_distances
+from pipeline.selection.frame_changes import Bars, TripletChanges, repeat_ratio
+from pipeline.selection.jump_cuts import cuts_among
+from pipeline.selection.measures import COLUMNS, HISTOGRAMS, FrameMeter, kept_measures
 from pipeline.settings import CutSettings, PatchSettings
 
 KIND = "cuts"
-FORMAT_VERSION = 2
+FORMAT_VERSION = 3
 DISTANCES = "distances.parquet"
-HISTOGRAMS = ("red", "green", "blue")
-COLUMNS = (*HISTOGRAMS, *CHANGES, *FITS)
 
 
-def _sequence_changes(sequence: FrameSequence, settings: CutSettings) -> pd.DataFrame:
-    # Unknown (NaN) beside a bad frame, where there is no triplet.
-    measures = np.full((sequence.frame_count - 1, len(COLUMNS)), np.nan, np.float32)
-    for first, last in sequence.good_runs():
-        meter = ChangeMeter(fits=settings.method == "flow")
-        frames = _shown(sequence.read(first, last), meter)
-        rows = measures[first : last - 1]
-        rows[:, : len(HISTOGRAMS)] = neighbour_distances(frames, settings.bins)
-        rows[:, len(HISTOGRAMS) :] = np.reshape(meter.rows, (len(rows), -1))
+def _sequence_changes(
+    sequence: FrameSequence, settings: CutSettings
+) -> tuple[pd.DataFrame, list[Loss]]:
+    measured = kept_measures(sequence, settings)
+    losses: list[Loss] = []
+    if measured is not None:
+        measures = measured.table(settings)
+    else:
+        # Unknown (NaN) beside a bad frame, where there is no triplet.
+        measures = np.full((sequence.frame_count - 1, len(COLUMNS)), np.nan, np.float32)
+        for first, rows in _runs(read_remaining(sequence, 0, None, losses), settings):
+            measures[first : first + len(rows)] = rows
     table = pd.DataFrame(measures, columns=list(COLUMNS))
     table.insert(0, "sequence", sequence.name)
     table.insert(1, "frame", np.arange(len(table)))
-    return table
+    return table, losses
 
 
-def _shown(frames: Iterable[Frame], meter: ChangeMeter) -> Iterator[Frame]:
-    """Pass frames on, so that they are decoded once for both kinds of measures."""
-    for frame in frames:
+def _runs(
+    frames: Iterable[tuple[int, Frame]], settings: CutSettings
+) -> Iterator[tuple[int, NDArray[np.float32]]]:
+    """Measures of numbered frames in runs without a gap, each with the number of its first."""
+    meter, first, expected = None, 0, -1
+    for index, frame in frames:
+        if meter is None or index != expected:
+            if meter is not None:
+                yield first, meter.measures().table(settings)
+            meter, first = FrameMeter(settings.bins, settings.method == "flow"), index
         meter.add(frame)
-        yield frame
+        expected = index + 1
+    if meter is not None:
+        yield first, meter.measures().table(settings)
 
 
 def measure(
@@ -64,23 +70,34 @@ def measure(
 
     ``distances.parquet`` has a row for frames ``frame`` and ``frame + 1`` of ``sequence``: the mean
     squared difference of their ``red``, ``green`` and ``blue`` histograms, and the columns of
-    `pipeline.selection.frame_changes.frame_changes`; NaN if one of the frames is bad.
+    `pipeline.selection.frame_changes.frame_changes`; NaN if one of the frames is bad. Sequences
+    that were measured when the dataset was made are not decoded again.
     """
     sequences = open_frames(frames)
     with publish(out) as folder, connect(workers, scheduler) as cluster:
-        tables = [
-            table
-            for _, table in progress(
+        found = [
+            result
+            for _, result in progress(
                 cluster.map(partial(_sequence_changes, settings=settings), sequences),
                 len(sequences),
                 "histograms",
                 "sequences",
             )
         ]
-        distances = pd.concat(tables).sort_values(["sequence", "frame"], ignore_index=True)
+        losses = merge(loss for _, of_sequence in found for loss in of_sequence)
+        list_once(losses, sequences)
+        distances = pd.concat([table for table, _ in found]).sort_values(
+            ["sequence", "frame"], ignore_index=True
+        )
         distances.to_parquet(folder / DISTANCES, index=False)
         write_manifest(
-            folder, KIND, FORMAT_VERSION, settings, {"frames": frames}, pairs=len(distances)
+            folder,
+            KIND,
+            FORMAT_VERSION,
+            settings,
+            {"frames": frames},
+            pairs=len(distances),
+            skipped=[loss.entry() for loss in losses],
         )
 
 
@@ -121,7 +138,10 @@ class CutDistances:
 
     def flow_scores(self, sequence: str) -> np.ndarray:
         """Scores by `cut_scores`, float32 ``[frames - 1]``; NaN if residuals were not measured."""
-        return cut_scores(self._measures(sequence)[:, COLUMNS.index("residual")])
+        measures = self._measures(sequence)
+        return cut_scores(
+            measures[:, COLUMNS.index("residual")], measures[:, COLUMNS.index("difference")]
+        )
 
     def cuts(self, sequence: str, settings: PatchSettings) -> list[int]:
         """Indices ``i``, sorted, such that a cut lies between ``i`` and ``i + 1``.

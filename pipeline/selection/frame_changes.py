@@ -25,7 +25,15 @@ BLACK_LUMA = 32
 SMALLEST_SIDE = 32
 
 # Columns of the cuts table, in this order after those of the histograms.
-CHANGES = ("change", "brightness", "bar_top", "bar_bottom", "bar_left", "bar_right")
+CHANGES = (
+    "change",
+    "difference",
+    "brightness",
+    "bar_top",
+    "bar_bottom",
+    "bar_left",
+    "bar_right",
+)
 FITS = ("residual", "misfit")
 
 Luma = NDArray[np.uint8]
@@ -76,23 +84,35 @@ def reduce(picture: Luma) -> Luma:
     return np.asarray(cv2.resize(picture, size, interpolation=cv2.INTER_AREA), np.uint8)
 
 
-def change(a: Luma, b: Luma) -> float:
-    """Mean absolute difference of two reduced frames where they differ most, in levels (0..255)."""
-    difference = cv2.absdiff(a, b).ravel()
-    count = max(int(len(difference) * CHANGING_PART), 1)
-    return float(np.partition(difference, -count)[-count:].mean())
+def change(a: Luma, b: Luma) -> tuple[float, float]:
+    """Mean absolute difference of two reduced frames, in levels (0..255).
+
+    Returns that of the pixels that differ most, and that of all.
+    """
+    differences = cv2.absdiff(a, b).ravel()
+    count = max(int(len(differences) * CHANGING_PART), 1)
+    most = np.partition(differences, -count)[-count:]
+    return float(most.mean()), float(differences.mean())
 
 
 def black_bars(picture: Luma) -> Bars:
     """The rows and columns at the edges that hold nothing brighter than `BLACK_LUMA`."""
     height, width = picture.shape
-    rows = np.flatnonzero(cv2.reduce(picture, 1, cv2.REDUCE_MAX).ravel() > BLACK_LUMA)
-    if not len(rows):
-        return Bars(height, 0, width, 0)
-    columns = np.flatnonzero(cv2.reduce(picture, 0, cv2.REDUCE_MAX).ravel() > BLACK_LUMA)
-    return Bars(
-        int(rows[0]), height - 1 - int(rows[-1]), int(columns[0]), width - 1 - int(columns[-1])
-    )
+    # Most pictures have none, which one look at the outermost lines tells.
+    top = bottom = left = right = 0
+    if _black(picture[0]) or _black(picture[-1]):
+        rows = np.flatnonzero(cv2.reduce(picture, 1, cv2.REDUCE_MAX).ravel() > BLACK_LUMA)
+        if not len(rows):
+            return Bars(height, 0, width, 0)
+        top, bottom = int(rows[0]), height - 1 - int(rows[-1])
+    if _black(picture[:, 0]) or _black(picture[:, -1]):
+        columns = np.flatnonzero(cv2.reduce(picture, 0, cv2.REDUCE_MAX).ravel() > BLACK_LUMA)
+        left, right = int(columns[0]), width - 1 - int(columns[-1])
+    return Bars(top, bottom, left, right)
+
+
+def _black(line: Luma) -> bool:
+    return int(line.max()) <= BLACK_LUMA
 
 
 class Warp:
@@ -145,7 +165,7 @@ class ChangeMeter:
         now = reduce(picture), float(cv2.mean(picture)[0]), black_bars(picture)
         if self._before is not None:
             (small, brightness, bars), (later, later_brightness, later_bars) = self._before, now
-            row: list[float] = [change(small, later), later_brightness - brightness]
+            row: list[float] = [*change(small, later), later_brightness - brightness]
             row += [
                 min(bars.top, later_bars.top),
                 min(bars.bottom, later_bars.bottom),
@@ -174,10 +194,11 @@ def frame_changes(frames: Iterable[Frame], fits: bool) -> NDArray[np.float32]:
 
     Returns
     -------
-    float32 ``[number of frames - 1, 8]``, the columns `CHANGES` and `FITS`. Of row ``i``:
+    float32 ``[number of frames - 1, 9]``, the columns `CHANGES` and `FITS`. Of row ``i``:
 
     ``change`` : mean absolute difference of frames ``i`` and ``i + 1`` in the tenth of the picture
     that differs most, in levels (0..255);
+    ``difference`` : the same over the whole picture;
     ``brightness`` : mean luma of frame ``i + 1`` less that of frame ``i``, in levels;
     ``bar_top`` … ``bar_right`` : black bars that both frames have, in pixels;
     ``residual`` : mean absolute error of one frame made from the other after flow, in the better of

@@ -4,10 +4,12 @@ Pure. `sample` judges the windows of one triplet at a time with them, and whoeve
 settings would take judges all windows of a store at once: the same functions, the same answers.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from enum import StrEnum
+from typing import Any
 
 import numpy as np
+from numba import njit
 from numpy.typing import NDArray
 
 from pipeline.settings import PatchSettings
@@ -33,6 +35,19 @@ class Reason(StrEnum):
 REASONS = tuple(Reason)
 """What the codes that `judge` returns stand for."""
 CODES = {reason: code for code, reason in enumerate(REASONS)}
+UNTRIED = len(REASONS)
+"""The code of a window that does not count as tried."""
+# As plain numbers, which are all that compiled code knows.
+_TAKEN = CODES[Reason.TAKEN]
+_JUMP_CUT = CODES[Reason.JUMP_CUT]
+_REPEATED_FRAME = CODES[Reason.REPEATED_FRAME]
+_BRIGHTNESS = CODES[Reason.BRIGHTNESS]
+_MISFIT = CODES[Reason.MISFIT]
+_BLACK_BARS = CODES[Reason.BLACK_BARS]
+_LITTLE_MOTION = CODES[Reason.LITTLE_MOTION]
+_UNKNOWN_MOTION = CODES[Reason.UNKNOWN_MOTION]
+_ENOUGH_TAKEN = CODES[Reason.ENOUGH_TAKEN]
+_OVERLAP = CODES[Reason.OVERLAP]
 
 
 @dataclass(frozen=True)
@@ -63,78 +78,119 @@ class Windows:
     draw: NDArray[np.float64]
 
 
-def judge(windows: Windows, settings: PatchSettings) -> NDArray[np.uint8]:
+def judge(
+    windows: Windows, settings: PatchSettings, tried: NDArray[np.bool_] | None = None
+) -> NDArray[np.uint8]:
     """The outcome of every window within its triplet, as codes (see `REASONS`), uint8 ``[n]``.
 
     A window is refused if the triplet spans a jump cut, holds a repeated frame, or is beyond one of
     the limits that are set (brightness, fit, black bars); or by chance: it is accepted with
     probability min(1, motion / scale), unless it overlaps too much with one accepted before, until
     enough are taken. What a sequence or the user refuses on top of that is not judged here.
+
+    ``tried`` says which windows there are at all, bool ``[n]``; others have the code `UNTRIED`.
     """
-    codes = np.full(len(windows.motion), CODES[Reason.TAKEN], np.uint8)
-    if settings.window == "random":
-        codes[windows.draw >= windows.motion / settings.motion_scale] = CODES[Reason.LITTLE_MOTION]
-        codes[np.isnan(windows.motion)] = CODES[Reason.UNKNOWN_MOTION]
-    # What comes last decides. An unknown number (NaN) is beyond no limit.
-    for reason, value, limit in (
-        (Reason.BLACK_BARS, windows.black_share, settings.max_black_share),
-        (Reason.MISFIT, windows.misfit, settings.max_misfit),
-        (Reason.BRIGHTNESS, windows.brightness_change, settings.max_brightness_change),
-    ):
-        if limit is not None:
-            codes[value > limit] = CODES[reason]
-    if settings.repeat_threshold is not None:
-        codes[windows.repeat < settings.repeat_threshold] = CODES[Reason.REPEATED_FRAME]
-    # Scores by flow are there where cuts were measured with that method.
-    cut = np.where(
-        np.isnan(windows.flow_cut),
-        windows.cut_distance > settings.cut_threshold,
-        windows.flow_cut > settings.flow_cut_threshold,
+    codes = np.full(len(windows.motion), UNTRIED, np.uint8)
+    limits = (
+        settings.repeat_threshold,
+        settings.max_brightness_change,
+        settings.max_misfit,
+        settings.max_black_share,
     )
-    codes[cut] = CODES[Reason.JUMP_CUT]
-    if settings.window == "random":
-        passed = np.flatnonzero(codes == CODES[Reason.TAKEN])
-        if settings.max_overlap < 1:
-            codes[passed] = _apart(windows, passed, settings)
+    given: list[Any] = [
+        *(_column(getattr(windows, field.name)) for field in fields(windows)),
+        _column(np.ones(len(codes), bool) if tried is None else tried),
+        settings.window == "random",
+        settings.motion_scale,
+        settings.cut_threshold,
+        settings.flow_cut_threshold,
+        # Nothing is beyond a limit that is not a number.
+        *(np.nan if limit is None else float(limit) for limit in limits),
+        settings.max_taken,
+        settings.max_overlap,
+        settings.patch_size,
+        codes,
+    ]
+    _judge(*given)
+    return codes
+
+
+def _column(values: NDArray[Any]) -> NDArray[Any]:
+    """A view that cannot be written to, whether the values can or not: one compiled function."""
+    column = np.ascontiguousarray(values).view()
+    column.flags.writeable = False
+    return column
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _judge(
+    triplet: NDArray[np.int64],
+    top: NDArray[np.int64],
+    left: NDArray[np.int64],
+    motion: NDArray[np.float64],
+    cut_distance: NDArray[np.float64],
+    flow_cut: NDArray[np.float64],
+    repeat: NDArray[np.float64],
+    brightness_change: NDArray[np.float64],
+    misfit: NDArray[np.float64],
+    black_share: NDArray[np.float64],
+    draw: NDArray[np.float64],
+    tried: NDArray[np.bool_],
+    random: bool,
+    scale: float,
+    most_cut: float,
+    most_flow_cut: float,
+    least_repeat: float,
+    most_brightness: float,
+    most_misfit: float,
+    most_black: float,
+    max_taken: int,
+    max_overlap: float,
+    size: int,
+    codes: NDArray[np.uint8],
+) -> None:
+    """Go through the windows one after the other and write the outcome of each tried one."""
+    # Those accepted of the triplet at hand.
+    accepted = np.empty(min(max_taken, len(codes)), np.int64)
+    count = 0
+    for i in range(len(codes)):
+        if i > 0 and triplet[i] != triplet[i - 1]:
+            count = 0
+        if not tried[i]:
+            continue
+        # Scores by flow are there where cuts were measured with that method.
+        by_flow = not np.isnan(flow_cut[i])
+        if (by_flow and flow_cut[i] > most_flow_cut) or (
+            not by_flow and cut_distance[i] > most_cut
+        ):
+            codes[i] = _JUMP_CUT
+        elif repeat[i] < least_repeat:
+            codes[i] = _REPEATED_FRAME
+        elif brightness_change[i] > most_brightness:
+            codes[i] = _BRIGHTNESS
+        elif misfit[i] > most_misfit:
+            codes[i] = _MISFIT
+        elif black_share[i] > most_black:
+            codes[i] = _BLACK_BARS
+        elif not random:
+            codes[i] = _TAKEN
+        elif np.isnan(motion[i]):
+            codes[i] = _UNKNOWN_MOTION
+        elif draw[i] >= motion[i] / scale:
+            codes[i] = _LITTLE_MOTION
+        elif count >= max_taken:
+            codes[i] = _ENOUGH_TAKEN
         else:
-            ordinal = _ordinals(windows.triplet[passed])
-            codes[passed[ordinal >= settings.max_taken]] = CODES[Reason.ENOUGH_TAKEN]
-    return codes
-
-
-def _apart(
-    windows: Windows, passed: NDArray[np.int64], settings: PatchSettings
-) -> NDArray[np.uint8]:
-    """Outcomes of the windows ``passed`` of which none may overlap too much with one before it.
-
-    In each round every triplet takes the first of its windows that is left, and those that overlap
-    with it are out. That is to go through each triplet's windows one after the other, for all
-    triplets at a time.
-    """
-    codes = np.full(len(passed), CODES[Reason.OVERLAP], np.uint8)
-    triplet, top, left = (column[passed] for column in (windows.triplet, windows.top, windows.left))
-    waiting = np.arange(len(passed))
-    for _ in range(settings.max_taken):
-        if not len(waiting):
-            break
-        starts, group = _groups(triplet[waiting])
-        codes[waiting[starts]] = CODES[Reason.TAKEN]
-        chosen = waiting[starts][group]
-        shared = overlap(
-            (top[waiting], left[waiting]), (top[chosen], left[chosen]), settings.patch_size
-        )
-        keep = shared <= settings.max_overlap
-        keep[starts] = False
-        waiting = waiting[keep]
-    # After a triplet's last one nothing is looked at, whether it overlaps or not.
-    taken = np.flatnonzero(codes == CODES[Reason.TAKEN])
-    starts, group = _groups(triplet[taken])
-    counts = np.diff(np.append(starts, len(taken)))
-    ends = taken[starts + counts - 1][counts >= settings.max_taken]
-    limit = np.full(int(triplet.max(initial=-1)) + 1, len(passed))
-    limit[triplet[ends]] = ends
-    codes[np.arange(len(passed)) > limit[triplet]] = CODES[Reason.ENOUGH_TAKEN]
-    return codes
+            codes[i] = _TAKEN
+            for j in accepted[:count]:
+                height = max(size - abs(top[i] - top[j]), 0)
+                width = max(size - abs(left[i] - left[j]), 0)
+                if height * width / size**2 > max_overlap:
+                    codes[i] = _OVERLAP
+                    break
+            if codes[i] == _TAKEN:
+                accepted[count] = i
+                count += 1
 
 
 def _groups(values: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
@@ -142,12 +198,6 @@ def _groups(values: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.in
     first = np.ones(len(values), bool)
     first[1:] = values[1:] != values[:-1]
     return np.flatnonzero(first), np.cumsum(first) - 1
-
-
-def _ordinals(values: NDArray[np.int64]) -> NDArray[np.int64]:
-    """How many equal values stand before each one in its run."""
-    starts, group = _groups(values)
-    return np.arange(len(values)) - starts[group]
 
 
 Place = tuple[int | NDArray[np.int64], int | NDArray[np.int64]]

@@ -6,6 +6,7 @@ The distances are kept and the threshold is applied later, so it can be retuned 
 """
 
 from collections.abc import Iterable
+from itertools import pairwise
 
 import cv2
 import numpy as np
@@ -25,11 +26,18 @@ def histogram(frame: Frame, bins: int = DEFAULT_BINS) -> NDArray[np.float32]:
 
     Returns float32 ``[3, bins]``; the bins are of equal width over 0..255.
     """
-    counts = np.stack(
-        [cv2.calcHist([frame], [channel], None, [bins], [0, 256]).ravel() for channel in range(3)]
-    )
-    lengths = np.linalg.norm(counts, axis=1, keepdims=True)
-    normalised: NDArray[np.float32] = counts / lengths
+    return _normalised(histogram_counts(frame, bins))
+
+
+def histogram_counts(frame: Frame, bins: int = DEFAULT_BINS) -> NDArray[np.uint32]:
+    """Pixels in each bin of each channel of a uint8 RGB frame, uint32 ``[3, bins]``."""
+    counts = [cv2.calcHist([frame], [channel], None, [bins], [0, 256]) for channel in range(3)]
+    return np.stack(counts).reshape(3, bins).astype(np.uint32)
+
+
+def _normalised(counts: NDArray[np.uint32]) -> NDArray[np.float32]:
+    numbers = counts.astype(np.float32)
+    normalised: NDArray[np.float32] = numbers / np.linalg.norm(numbers, axis=1, keepdims=True)
     return normalised
 
 
@@ -58,6 +66,19 @@ def neighbour_distances(frames: Iterable[Frame], bins: int = DEFAULT_BINS) -> ND
         if previous is not None:
             distances.append(_distance(previous, current))
         previous = current
+    return np.array(distances, np.float32).reshape(-1, 3)
+
+
+def distances_of_counts(counts: NDArray[np.uint32], bins: int) -> NDArray[np.float32]:
+    """`neighbour_distances` of frames whose histograms are known.
+
+    Parameters
+    ----------
+    counts : uint32 ``[frames, 3, n]``, see `histogram_counts`; n is a multiple of ``bins``.
+    """
+    merged = counts.reshape(len(counts), 3, bins, -1).sum(axis=3, dtype=np.uint32)
+    histograms = [_normalised(of_frame) for of_frame in merged]
+    distances = [_distance(a, b) for a, b in pairwise(histograms)]
     return np.array(distances, np.float32).reshape(-1, 3)
 
 

@@ -6,16 +6,20 @@ statistic, is then a matter of four look-ups in a summed-area table
 flow's settings, never on how patches are sampled.
 """
 
+import shutil
 import socket
+from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 
 from pipeline.cluster import connect
 from pipeline.errors import MidframeError
 from pipeline.flow.optical_flow import Flow, compute_flow
+from pipeline.frames.losses import Loss, list_once, load, merge, read_remaining, save
 from pipeline.frames.sequences import Frame, FrameSequence, open_frames, triplet_starts
 from pipeline.progress import notice, progress
 from pipeline.provenance import input_digest, write_manifest
@@ -26,6 +30,8 @@ from pipeline.store import motion_store
 # Pixels of the first frames in one partition, that is, in one task and one shard: some ten seconds
 # of SimpleFlow, 100 MB of flow, and what is lost when a worker dies.
 PARTITION_PIXELS = 12_000_000
+# Folder of an unpublished store: the frames that could not be read any more.
+LOSSES = "losses"
 
 
 @dataclass(frozen=True)
@@ -52,6 +58,11 @@ class Partition:
     def file(self) -> Path:
         """The shard; it is there when the partition is done."""
         return motion_store.shard_file(self.folder, *self.size, self.shard)
+
+    @property
+    def losses(self) -> Path:
+        """What could not be read any more, if there is such a file."""
+        return self.folder / LOSSES / f"{self.file.parent.name}-{self.shard}.json"
 
     def __str__(self) -> str:
         return "motion of " + ", ".join(
@@ -112,6 +123,9 @@ def score(
                     amount=lambda done: len(done[0].rows),
                 ):
                     pass
+        losses = merge(loss for partition in partitions for loss in load(partition.losses))
+        shutil.rmtree(folder / LOSSES, ignore_errors=True)
+        list_once(losses, sequences)
         write_manifest(
             folder,
             motion_store.KIND,
@@ -120,6 +134,7 @@ def score(
             {"frames": frames_digest},
             sequences=[sequence.name for sequence in sequences],
             triplets=len(triplets),
+            skipped=[loss.entry() for loss in losses],
         )
 
 
@@ -172,22 +187,45 @@ def compute_partition(partition: Partition) -> None:
             f"{partition.folder}: a worker on {socket.gethostname()} does not see this folder; "
             "workers need the same file system under the same paths"
         )
-    flows = (
-        flow
-        for sequence, first_frames in partition.pieces
-        for flow in _flows(sequence, first_frames, partition.settings)
+    motion_store.write_shard(
+        partition.folder, partition.size, partition.rows, _flows_of_partition(partition)
     )
-    motion_store.write_shard(partition.folder, partition.size, partition.rows, flows)
+
+
+def _flows_of_partition(partition: Partition) -> Iterator[Flow]:
+    losses: list[Loss] = []
+    for sequence, first_frames in partition.pieces:
+        yield from _flows(sequence, first_frames, partition.settings, losses)
+    # Before the shard is there, which says that the partition is done.
+    save(losses, partition.losses)
 
 
 def _flows(
-    sequence: FrameSequence, first_frames: tuple[int, ...], settings: MotionSettings
+    sequence: FrameSequence,
+    first_frames: tuple[int, ...],
+    settings: MotionSettings,
+    losses: list[Loss],
 ) -> Iterator[Flow]:
-    """Flow of each triplet; frames are read once, in order, and kept until their triplet ends."""
-    starts = set(first_frames)
+    """Flow of each triplet; frames are read once, in order, and kept until their triplet ends.
+
+    That of a triplet whose frames cannot be read any more is unknown.
+    """
+    unknown = np.full((sequence.height, sequence.width, 2), np.nan, np.float32)
+    waiting, starts = deque(first_frames), set(first_frames)
     kept: dict[int, Frame] = {}
-    for index, frame in sequence.read_good(first_frames[0], first_frames[-1] + 3):
+    before = -1
+    for index, frame in read_remaining(sequence, first_frames[0], first_frames[-1] + 3, losses):
+        while waiting and index > waiting[0] + 2:
+            kept.pop(waiting.popleft(), None)
+            yield unknown
         if index in starts:
             kept[index] = frame
-        if index - 2 in starts:
-            yield compute_flow(kept.pop(index - 2), frame, settings.method, **settings.parameters())
+        if waiting and index == waiting[0] + 2:
+            first = kept.pop(waiting.popleft(), None)
+            yield (
+                unknown
+                if first is None or before < index - 1
+                else compute_flow(first, frame, settings.method, **settings.parameters())
+            )
+        before = index
+    yield from (unknown for _ in waiting)

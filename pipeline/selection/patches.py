@@ -15,6 +15,7 @@ import numpy as np
 
 from pipeline.cluster import Cluster, connect
 from pipeline.errors import MidframeError
+from pipeline.frames.losses import Loss, list_once, load, merge, read_remaining, save
 from pipeline.frames.sequences import FrameSequence
 from pipeline.progress import notice, progress
 from pipeline.provenance import digest, input_digest, read_manifest, write_manifest
@@ -27,10 +28,12 @@ from pipeline.selection.triplets import (
     Source,
     choose_sequences,
     jump_cuts,
+    known_losses,
     open_sources,
     origin,
     partition_triplets,
     require_apart,
+    without_lost,
 )
 from pipeline.settings import PatchSettings
 from pipeline.store import patch_store
@@ -39,6 +42,8 @@ from pipeline.store.flags import Window, read_excluded
 # Frames between two triplets from which on reading starts again and does not continue: about what a
 # seek in a video costs. Images can be opened one by one.
 VIDEO_GAP = 100
+# In an unpublished directory: the windows of each partition, and frames found to be lost.
+PARTS, LOSSES = "parts", "losses.json"
 
 
 @dataclass(frozen=True)
@@ -62,6 +67,9 @@ def sample(
 ) -> None:
     """Choose windows of the datasets' triplets and publish them as a patch directory.
 
+    If a frame cannot be read any more when its windows are cut out, and its dataset skips bad
+    frames, the choice is made again without it.
+
     Parameters
     ----------
     sources : datasets; a sequence that several hold is taken from the first.
@@ -81,8 +89,7 @@ def sample(
     """
     opened = open_sources(sources, settings)
     chosen, skipped, duplicates = choose_sequences(opened, settings)
-    partitions = partition_triplets(chosen, settings)
-    require_apart(partitions, apart_from)
+    require_apart(partition_triplets(chosen, settings), apart_from)
     inputs = {
         f"{index}/{name}": of_input
         for index, dataset in enumerate(opened)
@@ -97,10 +104,20 @@ def sample(
         inputs["exclude"] = digest(sorted(excluded))
     identity = [patch_store.FORMAT_VERSION, settings.model_dump(mode="json"), inputs]
     with publish_resumable(out, identity) as folder, connect(workers, scheduler) as cluster:
-        counts = _choose_windows(folder, partitions, settings, cluster, excluded)
-        samples = counts.windows[Reason.TAKEN]
-        sequences = {sequence.name: sequence for sequence, _ in chosen}
-        _write_store(folder, samples, sequences, settings, cluster)
+        late = load(folder / LOSSES)
+        while True:
+            usable = without_lost(chosen, late)
+            partitions = partition_triplets(usable, settings)
+            counts = _choose_windows(folder, partitions, settings, cluster, excluded)
+            samples = counts.windows[Reason.TAKEN]
+            sequences = {sequence.name: sequence for sequence, _ in usable}
+            found = _write_store(folder, samples, sequences, settings, cluster)
+            if not found:
+                break
+            late = merge([*late, *found])
+            _begin_again(folder, late)
+        skipped += list_once([*known_losses(chosen), *late], [sequence for sequence, _ in chosen])
+        (folder / LOSSES).unlink(missing_ok=True)
         write_manifest(
             folder,
             patch_store.KIND,
@@ -119,6 +136,15 @@ def sample(
         notice(describe(read_manifest(folder, patch_store.KIND, patch_store.FORMAT_VERSION)))
 
 
+def _begin_again(folder: Path, losses: list[Loss]) -> None:
+    """Forget what was chosen and written, since other triplets take the place of those lost."""
+    save(losses, folder / LOSSES)
+    notice("sampling: begins again without the frames that cannot be read any more")
+    (folder / patch_store.CANDIDATES).unlink(missing_ok=True)
+    shutil.rmtree(folder / PARTS, ignore_errors=True)
+    shutil.rmtree(folder / patch_store.STORE, ignore_errors=True)
+
+
 def _choose_windows(
     folder: Path,
     partitions: Sequence[Partition],
@@ -126,7 +152,7 @@ def _choose_windows(
     cluster: Cluster,
     excluded: Set[Window],
 ) -> Counts:
-    table, parts = folder / patch_store.CANDIDATES, folder / "parts"
+    table, parts = folder / patch_store.CANDIDATES, folder / PARTS
     counts = candidates.judge(partitions, table, parts, settings, cluster, excluded)
     if not counts.windows.get(Reason.TAKEN):
         table.unlink()
@@ -141,8 +167,11 @@ def _write_store(
     sequences: Mapping[str, FrameSequence],
     settings: PatchSettings,
     cluster: Cluster,
-) -> None:
-    """Write the windows taken; shards that are there already are left as they are."""
+) -> list[Loss]:
+    """Write the windows taken; shards that are there already are left as they are.
+
+    Returns the frames that cannot be read any more; the store is whole if there are none.
+    """
     store, table = folder / patch_store.STORE, folder / patch_store.CANDIDATES
     if not store.exists():
         unfinished = store.with_name(f"{store.name}.unfinished")
@@ -162,16 +191,19 @@ def _write_store(
     if not all(missing):
         notice(f"resuming: {missing.count(False)} of {len(missing)} shards are written already")
     shards = _shards(store, table, sequences, settings, missing)
-    for _ in progress(
+    losses: list[Loss] = []
+    for _, lost in progress(
         cluster.map(_write_shard, shards),
         min(missing.count(True) * settings.shard_samples, samples),
         "patches",
         "patches",
         amount=lambda done: len(done[0].windows),
     ):
-        pass
-    shutil.rmtree(folder / "parts")
-    patch_store.remove_unfinished(store)
+        losses += lost
+    if not losses:
+        shutil.rmtree(folder / PARTS)
+        patch_store.remove_unfinished(store)
+    return losses
 
 
 def _shards(
@@ -193,8 +225,9 @@ def _shards(
         yield _Shard(store, shard * settings.shard_samples, settings.patch_size, windows)
 
 
-def _write_shard(shard: _Shard) -> None:
-    """Cut the windows of one shard out of their frames and write them."""
+def _write_shard(shard: _Shard) -> list[Loss]:
+    """Cut the windows of one shard out of their frames, and write them if no frame is lost."""
+    losses: list[Loss] = []
     size = shard.patch_size
     triplets = np.empty((len(shard.windows), 3, size, size, 3), np.uint8)
     of_triplet: dict[tuple[FrameSequence, int], list[tuple[int, int, int]]] = {}
@@ -203,12 +236,14 @@ def _write_shard(shard: _Shard) -> None:
     for sequence in dict.fromkeys(sequence for sequence, _ in of_triplet):
         firsts = [first for owner, first in of_triplet if owner == sequence]
         for run in runs_of(firsts, 0 if sequence.path.is_dir() else VIDEO_GAP):
-            for index, frame in sequence.read_good(run[0], run[-1] + 3):
+            for index, frame in read_remaining(sequence, run[0], run[-1] + 3, losses):
                 for offset in range(3):
                     for position, top, left in of_triplet.get((sequence, index - offset), ()):
                         patch = frame[top : top + size, left : left + size]
                         triplets[position, offset] = patch
-    patch_store.write_shard(shard.store, shard.first_sample, triplets)
+    if not losses:
+        patch_store.write_shard(shard.store, shard.first_sample, triplets)
+    return losses
 
 
 def runs_of(firsts: Sequence[int], gap: int) -> list[list[int]]:

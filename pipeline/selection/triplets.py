@@ -1,11 +1,12 @@
 """Which triplets of which datasets are sampled: checked, deduplicated, held apart from others."""
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from pipeline.errors import MidframeError
+from pipeline.frames.losses import Loss, merge, without
 from pipeline.frames.sequences import FORMAT_VERSION as FRAMES_VERSION
 from pipeline.frames.sequences import (
     FrameSequence,
@@ -35,7 +36,10 @@ class Source:
 
 @dataclass(frozen=True)
 class Dataset:
-    """A source, checked: its stores are of its frames."""
+    """A source, checked: its stores are of its frames.
+
+    ``lost`` are frames that could not be read any more when motion or cuts were measured.
+    """
 
     name: str
     source: Source
@@ -43,6 +47,11 @@ class Dataset:
     motion: MotionStore
     cuts: CutDistances
     frames_digest: str
+    lost: tuple[Loss, ...] = ()
+
+    def without(self, losses: Iterable[Loss]) -> "Dataset":
+        """The dataset with frames lost as bad ones."""
+        return replace(self, sequences=tuple(without(self.sequences, losses)))
 
 
 def open_sources(sources: Sequence[Source], settings: PatchSettings) -> list[Dataset]:
@@ -64,8 +73,19 @@ def open_sources(sources: Sequence[Source], settings: PatchSettings) -> list[Dat
                 f"{cuts.path}: max_misfit needs fits after flow, which are measured with the "
                 "setting 'method: flow' of cuts only; measure them again, or leave max_misfit out"
             )
-        sequences = tuple(open_frames(source.frames))
-        opened.append(Dataset(name, source, sequences, motion, cuts, frames_digest))
+        sequences = open_frames(source.frames)
+        paths = {sequence.name: str(sequence.path) for sequence in sequences}
+        # Stores of earlier versions list nothing.
+        lost = merge(
+            Loss.from_entry(entry, paths[entry["sequence"]])
+            for found in (motion, cuts)
+            for entry in found.manifest.get("skipped", ())
+        )
+        opened.append(
+            Dataset(
+                name, source, tuple(sequences), motion, cuts, frames_digest, tuple(lost)
+            ).without(lost)
+        )
     return opened
 
 
@@ -107,6 +127,26 @@ def choose_sequences(
         if count:
             notice(f"{dataset.name}: {count} of its sequences are taken from an earlier dataset")
     return sorted(chosen, key=lambda pair: pair[0].name), skipped, duplicates
+
+
+def known_losses(chosen: Iterable[tuple[FrameSequence, Dataset]]) -> list[Loss]:
+    """Frames of these sequences that were lost when motion or cuts were measured."""
+    names = {sequence.name: dataset for sequence, dataset in chosen}
+    datasets = {id(dataset): dataset for dataset in names.values()}
+    return [
+        loss
+        for dataset in datasets.values()
+        for loss in dataset.lost
+        if names.get(loss.sequence) is dataset
+    ]
+
+
+def without_lost(
+    chosen: Sequence[tuple[FrameSequence, Dataset]], losses: Sequence[Loss]
+) -> list[tuple[FrameSequence, Dataset]]:
+    """The sequences with frames lost as bad ones."""
+    sequences = without([sequence for sequence, _ in chosen], losses)
+    return list(zip(sequences, [dataset for _, dataset in chosen], strict=True))
 
 
 def partition_triplets(

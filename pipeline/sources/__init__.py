@@ -2,5 +2,5 @@
 
 Start reading at `pipeline.sources.datasets.fetch`.
 
-May import: `pipeline`, `pipeline.frames`.
+May import: `pipeline`, `pipeline.frames`, `pipeline.selection`.
 """

@@ -1,44 +1,58 @@
-"""Decode every frame of a dataset once, spread by Dask, before any other work."""
+"""Decode every frame of a dataset once, spread by Dask, before any other work.
+
+The same decoding makes the index of a video, finds the frames that cannot be used, and measures
+what `cuts` will need.
+"""
 
 import json
+from bisect import bisect_left
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from pipeline.cluster import connect
 from pipeline.errors import MidframeError
-from pipeline.frames.decoding import BadFrameError, image_files
-from pipeline.frames.discovery import find_sequences, passed_over
+from pipeline.frames.decoding import BadFrameError, LeftOutError, image_files
 from pipeline.frames.sequences import FrameSequence, check_sequence, sequence_digest
-from pipeline.frames.video_index import VideoIndex
 from pipeline.progress import notice, progress
 from pipeline.provenance import digest
+from pipeline.selection.measures import KEPT_BINS, FrameMeter
 from pipeline.settings import DatasetSettings
+from pipeline.sources.lists import Part
 
-# Folders of a dataset directory: the indices of its videos, and, until it is complete, the findings
-# of the checks.
-INDEX, CHECKED = "index", "checked"
+# Folders of a dataset directory: the indices of its files, what was measured of their frames, and,
+# until it is complete, the findings of the checks.
+INDEX, CHANGES, CHECKED = "index", "changes", "checked"
+# Seconds by which a time may differ from that of a frame.
+TOLERANCE = 1e-6
 
 
 @dataclass(frozen=True)
 class Check:
-    """One sequence to be checked by a task, whose result is kept in the unpublished dataset.
+    """One file to be checked by a task, whose result is kept in the unpublished dataset.
 
     Attributes
     ----------
     folder : dataset directory, not yet published.
-    root : the folder in it that holds the sequences.
-    name, path : of the sequence.
-    stream : see `DatasetSettings.stream`.
-    state : digest of the size and time of its files, so that a changed one is checked again.
+    name, path : of the file, or of a folder of images.
+    shown : the user's own path, for messages.
+    inside : the path below the dataset's root.
+    parts : sequences that are made of it.
+    settings : of the dataset.
+    state : digest of all that the result depends on, so that a changed file is checked again.
+    size : bytes.
     """
 
     folder: Path
-    root: Path
     name: str
     path: Path
-    stream: int | None
+    shown: Path
+    inside: str
+    parts: tuple[Part, ...]
+    settings: DatasetSettings
     state: str
+    size: int
 
     def __str__(self) -> str:
         return f"check of {self.name}"
@@ -48,49 +62,132 @@ class Check:
         """What the check found, as JSON; it exists when the check is done."""
         return self.folder / CHECKED / f"{self.name}.{self.state}.json"
 
+    def found(self) -> dict[str, Any]:
+        """What the record says."""
+        found: dict[str, Any] = json.loads(self.record.read_text(encoding="utf-8"))
+        return found
+
+
+def make_check(
+    folder: Path,
+    root: Path,
+    place: tuple[str, Path],
+    shown: Path,
+    settings: DatasetSettings,
+    parts: Sequence[Part] = (),
+) -> Check:
+    """A check of the file or folder that ``place`` names, at its path below ``root``."""
+    name, path = place
+    parts = tuple(parts) or (Part(name),)
+    inside = "." if path == root else path.relative_to(root).as_posix()
+    files = [path, *image_files(path)] if path.is_dir() else [path]
+    states = [(file.stat().st_size, file.stat().st_mtime_ns) for file in files]
+    asked = [[part.name, part.start, part.end] for part in parts]
+    state = digest([states, asked])[:16]
+    size = sum(size for size, _ in states)
+    return Check(folder, name, path, shown, inside, parts, settings, state, size)
+
 
 def check(task: Check) -> None:
-    """Read a sequence from end to end, and write down what it is, or why it cannot be used."""
-    found: dict[str, Any]
+    """Read a file from end to end, and write down what it is, or why it cannot be used."""
+    meter = None
+    if task.settings.measure != "nothing":
+        meter = FrameMeter(KEPT_BINS, fits=task.settings.measure == "flow")
+    entries: list[dict[str, Any]] = []
+    bad: list[tuple[str, list[int] | None, str]] = []
+    left_out = False
     try:
-        sequence = check_sequence(task.name, task.path, task.stream)
+        file = check_sequence(
+            task.name,
+            task.path,
+            task.settings.stream,
+            None if meter is None else meter.add,
+            task.settings.interlaced,
+        )
     except BadFrameError as error:
-        found = {"entry": None, "bad": [[None, str(error)]]}
+        first = task.parts[0]
+        bad.append((first.name if len(task.parts) == 1 else task.name, None, _at(first, error)))
+        left_out = isinstance(error, LeftOutError)
     else:
-        bad = [[[run.first, run.last], run.reason] for run in sequence.bad]
-        found = {"entry": _entry(sequence, task.folder, task.root), "bad": bad}
+        kept = _keep(task, file, meter)
+        for part in task.parts:
+            try:
+                sequence = _cut_out(file, part)
+            except BadFrameError as error:
+                bad.append((part.name, None, _at(part, error)))
+                continue
+            entries.append(_entry(sequence) | {"path": task.inside} | kept)
+            bad += [(part.name, [run.first, run.last], run.reason) for run in sequence.bad]
+    found = {
+        "entries": entries,
+        "left_out": left_out,
+        "bad": [
+            [name, frames, reason.replace(str(task.path), str(task.shown))]
+            for name, frames, reason in bad
+        ],
+    }
     task.record.parent.mkdir(parents=True, exist_ok=True)
     partial = task.record.with_name(f"{task.record.name}.partial")
     partial.write_text(json.dumps(found), encoding="utf-8")
     partial.replace(task.record)
 
 
-def check_sequences(
-    folder: Path,
-    inside: str,
+def _at(part: Part, error: BadFrameError) -> str:
+    return f"{part.place}: {error}" if part.place else str(error)
+
+
+def _keep(task: Check, file: FrameSequence, meter: FrameMeter | None) -> dict[str, Any]:
+    """Write what later stages need of a file; its entries in the manifest."""
+    index, changes = f"{INDEX}/{task.name}.npz", None
+    file.frame_index().save(task.folder / index)
+    # Where some frames are bad, `cuts` measures what lies between them; and that a video is
+    # interlaced is known only at its end.
+    if meter is not None and meter.usable and not file.bad and not file.deinterlace:
+        changes = f"{CHANGES}/{task.name}.npz"
+        meter.measures().save(task.folder / changes)
+    return {"index": index, "changes": changes, "sha256": sequence_digest(task.path)}
+
+
+def _cut_out(file: FrameSequence, part: Part) -> FrameSequence:
+    """The frames of a file that are shown between the times of a part."""
+    if part.start is None and part.end is None:
+        return file
+    if len(file.seconds) < 2:
+        raise BadFrameError(f"{file.path}: no times can be found in it, for it states no rate")
+    start, times = part.start or 0.0, file.seconds
+    step = (times[-1] - times[0]) / (len(times) - 1)
+    length = times[-1] + step
+    if start >= length or (part.end or 0.0) >= length + step:
+        end = "the end" if part.end is None else f"{part.end:g}"
+        raise BadFrameError(
+            f"{file.path}: {start:g} to {end} s lies outside, for it lasts {length:.3f} s"
+        )
+    first = bisect_left(times, start - TOLERANCE)
+    stop = len(times) if part.end is None else bisect_left(times, part.end - TOLERANCE)
+    return file.part(part.name, first, stop)
+
+
+def check_files(
+    tasks: Sequence[Check],
     settings: DatasetSettings,
     workers: int | None = None,
     scheduler: str | None = None,
 ) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
-    """Manifest entries of the sequences in a folder's ``inside``, and of skipped ones, by name.
+    """Manifest entries of the sequences that files hold, and of what is skipped, by name.
 
     Skipped are whole sequences (``frames`` is ``None``) and frames of a sequence (the first and the
-    last of a run), with the reason. The indices of videos are written below ``index``.
+    last of a run), with the reason. The indices of the files are written below ``index``, what was
+    measured below ``changes``.
 
     Raises
     ------
     MidframeError
         if no sequence can be used, or a frame cannot and the settings do not skip it.
     """
-    root = folder / inside
-    tasks = [
-        Check(folder, root, name, path, settings.stream, _state(path))
-        for name, path in find_sequences(root)
-    ]
-    # Messages name the user's file, not its link.
-    shown = Path(settings.path) if settings.source == "folder" and settings.path else root
-    _tell_passed_over(root, shown)
-    missing = [task for task in tasks if not task.record.exists()]
+    # The largest first, so that all workers finish at about the same time.
+    missing = sorted(
+        (task for task in tasks if not task.record.exists()), key=lambda one: -one.size
+    )
     if len(missing) < len(tasks):
         notice(f"checking frames: {len(tasks) - len(missing)} of {len(tasks)} sequences are done")
     with connect(workers, scheduler) as cluster:
@@ -98,67 +195,54 @@ def check_sequences(
             cluster.map(check, missing), len(missing), "checking frames", "sequences"
         ):
             if settings.on_bad_frame == "error":
-                _refuse_bad(task, shown)
+                _refuse_bad(task)
     sequences: list[dict[str, Any]] = []
     skipped: list[dict[str, Any]] = []
     for task in tasks:
         if settings.on_bad_frame == "error":
-            _refuse_bad(task, shown)
-        found = json.loads(task.record.read_text(encoding="utf-8"))
-        if found["entry"] is not None:
-            sequences.append(found["entry"])
-            for note in found["entry"]["notes"]:
-                notice(f"{task.name}: {note}")
-        for bad, reason in found["bad"]:
-            reason = reason.replace(f"{task.root}", f"{shown}")
-            notice(f"skipped {task.name}: {reason}")
-            reason = reason.replace(f"{shown / task.path.relative_to(root)}", task.name)
-            skipped.append({"sequence": task.name, "frames": bad, "reason": reason})
-    # Those of files that are gone since an earlier run.
-    kept = {entry["index"] for entry in sequences}
-    for file in (folder / INDEX).rglob("*.npz"):
-        if file.relative_to(folder).as_posix() not in kept:
-            file.unlink()
+            _refuse_bad(task)
+        found = task.found()
+        for entry in found["entries"]:
+            sequences.append(entry)
+            for note in entry["notes"]:
+                notice(f"{entry['name']}: {note}")
+        for name, frames, reason in found["bad"]:
+            notice(f"skipped {name}: {reason}")
+            reason = reason.replace(str(task.shown), task.name)
+            skipped.append({"sequence": name, "frames": frames, "reason": reason})
+    sequences.sort(key=lambda entry: str(entry["name"]))
+    _remove_stale(tasks, sequences)
     if not sequences:
-        raise MidframeError(f"{shown}: no sequence can be used; the reasons are above")
+        raise MidframeError(
+            f"{settings.path or settings.source}: no sequence can be used; the reasons are above"
+        )
     return sequences, skipped
 
 
-def _state(path: Path) -> str:
-    files = [path, *image_files(path)] if path.is_dir() else [path]
-    return digest([[file.stat().st_size, file.stat().st_mtime_ns] for file in files])[:16]
+def _remove_stale(tasks: Sequence[Check], sequences: Iterable[dict[str, Any]]) -> None:
+    """Remove what an earlier run kept of files that are gone since."""
+    kept = {entry[key] for entry in sequences for key in ("index", "changes")}
+    for folder in {task.folder for task in tasks}:
+        for inside in (INDEX, CHANGES):
+            for file in (folder / inside).rglob("*.npz"):
+                if file.relative_to(folder).as_posix() not in kept:
+                    file.unlink()
 
 
-def _refuse_bad(task: Check, shown: Path) -> None:
-    for _, reason in json.loads(task.record.read_text(encoding="utf-8"))["bad"]:
-        reason = reason.replace(f"{task.root}", f"{shown}")
+def _refuse_bad(task: Check) -> None:
+    found = task.found()
+    for _, _, reason in [] if found["left_out"] else found["bad"]:
         raise MidframeError(f"{reason}; fix or remove it, or set on_bad_frame: skip")
 
 
-def _tell_passed_over(root: Path, shown: Path) -> None:
-    others = passed_over(root)
-    if others:
-        kinds = ", ".join(f"{count} {suffix}" for suffix, count in others.most_common(8))
-        more = ", ..." if len(others) > 8 else ""
-        notice(
-            f"{shown}: skipped {others.total()} files that are neither video nor image: "
-            f"{kinds}{more}"
-        )
-
-
-def _entry(sequence: FrameSequence, folder: Path, root: Path) -> dict[str, Any]:
-    index = None
-    if isinstance(sequence.index, VideoIndex):
-        index = f"{INDEX}/{sequence.name}.npz"
-        sequence.index.save(folder / index)
+def _entry(sequence: FrameSequence) -> dict[str, Any]:
     return {
         "name": sequence.name,
-        "path": "." if sequence.path == root else sequence.path.relative_to(root).as_posix(),
+        "offset": sequence.offset,
         "frame_count": sequence.frame_count,
         "height": sequence.height,
         "width": sequence.width,
+        "deinterlace": sequence.deinterlace,
         "fps": None if sequence.fps is None else str(sequence.fps),
-        "sha256": sequence_digest(sequence.path),
-        "index": index,
         "notes": list(sequence.notes),
     }

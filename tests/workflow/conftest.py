@@ -109,12 +109,8 @@ class Experiment:
         return printed
 
 
-@pytest.fixture(scope="session")
-def finished(
-    small_frames: Path, clips: Path, tmp_path_factory: pytest.TempPathFactory
-) -> Experiment:
-    """The tiny experiment after `snakemake all`."""
-    folder = tmp_path_factory.mktemp("experiment")
+def tiny_experiment(folder: Path, small_frames: Path, clips: Path) -> Experiment:
+    """The whole graph at a size of seconds, in a folder where nothing has run yet."""
     videos = folder / "videos"
     videos.mkdir()
     shutil.copyfile(clips / "carphone_pristine.mp4", videos / "carphone.mp4")
@@ -174,7 +170,15 @@ def finished(
         },
         "videos": {"smooth": {"dataset": "video", "file": "source/carphone.mp4", "model": "first"}},
     }
-    experiment = Experiment(folder, config)
+    return Experiment(folder, config)
+
+
+@pytest.fixture(scope="session")
+def finished(
+    small_frames: Path, clips: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Experiment:
+    """The tiny experiment after `snakemake all`."""
+    experiment = tiny_experiment(tmp_path_factory.mktemp("experiment"), small_frames, clips)
     outcome = experiment.run("all")
     assert outcome.status == 0, outcome.output
     return experiment

@@ -17,7 +17,7 @@ rule fetch:
         f"{BENCHMARKS}/fetch/{{dataset}}.tsv"
     conda:
         "../../envs/data.yaml"
-    threads: workflow.cores
+    threads: CORES
     resources:
         downloads=1,
     params:

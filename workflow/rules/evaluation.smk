@@ -30,6 +30,7 @@ rule evaluate_model:
         model=lambda wildcards: predictions_option(wildcards.model),
         code=source_digest(
             "model/evaluation/evaluate.py",
+            "model/evaluation/cut_distances.py",
             "model/evaluation/predictions.py",
             "model/evaluation/triplets.py",
             "model/evaluation/benchmarks.py",
@@ -40,6 +41,10 @@ rule evaluate_model:
             "model/evaluation/metrics.py",
             "model/pixels.py",
             "model/network/architecture.py",
+            "pipeline/selection/jump_cuts.py",
+            "pipeline/selection/flow_cuts.py",
+            "pipeline/selection/frame_changes.py",
+            "pipeline/store/evaluation_files.py",
         ),
     shell:
         "python -m midframe evaluate {input.frames} {params.model}"
@@ -149,7 +154,16 @@ rule double_frame_rate:
         times=lambda wildcards: EXPERIMENT.videos[wildcards.video].times,
         code=source_digest(
             "model/video/smoothing.py",
+            "model/video/ahead.py",
+            "model/video/codecs.py",
+            "model/video/conversion.py",
             "model/video/files.py",
+            "model/video/parts.py",
+            "model/video/pictures.py",
+            "model/video/planes.py",
+            "model/video/properties.py",
+            "model/video/schedule.py",
+            "model/video/streams.py",
             "model/video/writer.py",
             "model/video/interpolation.py",
             "model/video/flow_prediction.py",
@@ -157,6 +171,10 @@ rule double_frame_rate:
             "model/pixels.py",
             "model/network/tiling.py",
             "model/network/architecture.py",
+            "pipeline/selection/passing_cuts.py",
+            "pipeline/selection/jump_cuts.py",
+            "pipeline/selection/flow_cuts.py",
+            "pipeline/selection/frame_changes.py",
         ),
     shell:
         "python -m midframe interpolate {input.frames}/{params.file:q} {output}"

@@ -11,6 +11,7 @@ from pipeline.frames.discovery import find_sequences
 from pipeline.processor import thread_count
 from pipeline.provenance import digest, file_digest
 from pipeline.settings import validate
+from pipeline.sources.lists import read_list
 from snakemake.exceptions import WorkflowError
 from snakemake.logging import logger
 from workflow.experiment import Experiment
@@ -21,7 +22,8 @@ except MidframeError as error:
     raise WorkflowError(str(error)) from None
 
 # Threads of a job that uses all cores, without those that a container's quota or a binding withholds.
-CORES = min(workflow.cores, thread_count())
+# Snakemake is given no number of cores where jobs run on a cluster: its profile says how many each has.
+CORES = min(workflow.resource_settings.cores or thread_count(), thread_count())
 RESULTS = EXPERIMENT.results
 ARCHIVES = EXPERIMENT.archives
 FRAMES = f"{RESULTS}/datasets/{{dataset}}"
@@ -123,13 +125,19 @@ def user_files(wildcards):
     settings = EXPERIMENT.datasets[wildcards.dataset]
     if settings.path is None:
         return []
-    if settings.source != "folder":
+    if settings.source not in ("folder", "list"):
         return settings.path
+    listed = []
     try:
-        found = [path for _, path in find_sequences(Path(settings.path))]
+        if settings.source == "list":
+            listed = [settings.path]
+            files, _ = read_list(Path(settings.path))
+            found = [listed_file.path for listed_file in files]
+        else:
+            found = [path for _, path in find_sequences(Path(settings.path))]
     except MidframeError as error:
         raise WorkflowError(str(error)) from None
-    return [
+    return listed + [
         str(file)
         for path in found
         for file in ([path] if path.is_file() else sorted(path.iterdir()))

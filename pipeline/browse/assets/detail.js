@@ -8,7 +8,10 @@ const VIEWS = [
   ["difference", "Difference of first and third"], ["flow", "Flow from first to third (hue: direction)"],
   ["frame", "The window in its middle frame"],
 ];
-const NUMBERS = ["row", "sample", "split", "first_frame", "attempt", "top", "left", "motion", "cut_distance", "draw", "lot"];
+const NUMBERS = [
+  "row", "sample", "split", "first_frame", "attempt", "top", "left", "motion", "draw", "lot", "cut_distance",
+  "flow_cut", "repeat", "brightness_change", "misfit", "black_share",
+];
 
 export class Detail {
   constructor(dialog, { store, step, changed, closed }) {

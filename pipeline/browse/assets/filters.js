@@ -4,22 +4,33 @@ import { calmed, make, show } from "./api.js";
 
 const TITLES = {
   sequence: "Sequence", reason: "Reason", split: "Split", flag: "Flag", change: "Change (what if)",
-  motion: "Motion (px)", cut_distance: "Cut distance", draw: "Draw", lot: "Lot",
-  first_frame: "First frame", attempt: "Attempt", top: "Top (px)", left: "Left (px)", sample: "Sample",
+  motion: "Motion (px)", cut_distance: "Cut distance", flow_cut: "Cut by flow", repeat: "Repeat",
+  brightness_change: "Brightness change (levels)", misfit: "Misfit (levels)", black_share: "Black bars (0..1)",
+  draw: "Draw (0..1)", lot: "Lot (0..1)", first_frame: "First frame", attempt: "Attempt",
+  top: "Top (px)", left: "Left (px)", sample: "Sample", row: "Row",
 };
+// Numbers that are shown at once; the others are folded away.
+const FIRST = ["motion", "cut_distance"];
 export const titleOf = (name) => TITLES[name] ?? name;
 
 /** Fill `place` with filters that read and write `query`; `changed` is called after each change. */
 export function buildFilters(place, columns, query, changed) {
-  const all = [
+  const named = [
     ...columns.filter((column) => column.values),
     { name: "flag", values: ["none", "bad", "interesting"] },
     { name: "change", values: ["same", "gained", "lost"] },
-    ...columns.filter((column) => !column.values),
   ];
+  const numbered = columns.filter((column) => !column.values);
+  const others = numbered.filter(({ name }) => !FIRST.includes(name));
+  const more = make(
+    "details", { open: others.some(({ name }) => query[name]) },
+    make("summary", {}, "More numbers"),
+    ...others.map((column) => numbers(column, query, changed)),
+  );
   place.replaceChildren(
-    ...all.map((column) =>
-      column.values ? choices(column, query, changed) : numbers(column, query, changed)),
+    ...named.map((column) => choices(column, query, changed)),
+    ...numbered.filter(({ name }) => FIRST.includes(name)).map((column) => numbers(column, query, changed)),
+    more,
   );
 }
 
@@ -50,6 +61,10 @@ function set(query, name, value) {
 
 function numbers(column, query, changed) {
   const { name, low, high, counts } = column;
+  if (!column.known) {
+    const words = make("p", { className: "quiet" }, "not measured in this store");
+    return make("fieldset", {}, make("legend", {}, titleOf(name)), words);
+  }
   const [from, to] = (query[name] ?? "~").split("~");
   const least = make("input", { type: "number", step: "any", value: from, placeholder: show(low) });
   const most = make("input", { type: "number", step: "any", value: to, placeholder: show(high) });

@@ -7,7 +7,9 @@ import { Problem, get, make, show } from "./api.js";
 
 const PAGE = 200; // rows in one request
 const PAGES_KEPT = 40;
-const WORDS = 32; // height of the words below a picture, in pixels
+// Height of the words below a picture, in pixels: as in the style sheet.
+const WIDE = matchMedia("(min-width: 2600px)");
+const words = () => (WIDE.matches ? 44 : 32);
 const EDGE = 6; // border and padding of a tile, both sides, in pixels
 const GAP = 6;
 const TALLEST = 8e6; // beyond this browsers lose pixels, so scrolling is scaled
@@ -29,18 +31,20 @@ export class Grid {
   }
 
   /** Show another answer. */
-  reset(total, generation, store, first) {
+  reset(total, generation, store, first, active = 0) {
     this.version += 1;
     this.total = total;
     this.generation = generation;
     this.store = store;
-    this.active = 0;
+    this.active = active;
     this.stop();
     this.pages.clear();
     this.pages.set(0, first);
     for (const tile of this.tiles.values()) tile.remove();
     this.tiles.clear();
-    this.scroller.scrollTop = 0;
+    this.measure();
+    this.list.style.height = `${this.height}px`;
+    this.scroller.scrollTop = this.scrollOf(Math.floor(active / this.columns));
     this.schedule();
   }
 
@@ -65,9 +69,11 @@ export class Grid {
   }
 
   measure() {
-    this.cell = [this.size + EDGE + GAP, this.size + EDGE + GAP + WORDS];
+    this.cell = [this.size + EDGE + GAP, this.size + EDGE + GAP + words()];
     this.seen = [this.scroller.clientWidth, this.scroller.clientHeight];
     this.columns = Math.max(1, Math.floor((this.seen[0] - GAP) / this.cell[0]));
+    // What is left of the width goes between the tiles.
+    this.cell[0] = Math.max(this.cell[0], Math.floor((this.seen[0] - GAP) / this.columns));
     this.whole = Math.ceil(this.total / this.columns) * this.cell[1] + GAP;
     this.height = Math.min(this.whole, TALLEST);
     const free = Math.max(this.height - this.seen[1], 1);
@@ -122,7 +128,7 @@ export class Grid {
   empty(index) {
     const tile = make("li", { "aria-setsize": this.total, "aria-posinset": index + 1 });
     tile.style.width = `${this.size + EDGE}px`;
-    tile.style.height = `${this.size + EDGE + WORDS}px`;
+    tile.style.height = `${this.size + EDGE + words()}px`;
     const picture = make("span", { className: "picture" });
     picture.style.height = `${this.size}px`;
     const button = make(

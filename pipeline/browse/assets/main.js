@@ -14,6 +14,7 @@ let site;
 let sizes;
 let generation = "";
 let asked = 0;
+let place = 0; // index of the window in the detail
 
 const grid = new Grid(at("scroller"), at("grid"), {
   load: (from, count) => loader(state.store, query)(from, count),
@@ -27,7 +28,8 @@ const detail = new Detail(at("detail"), {
   closed: () => {
     state.open = null;
     write();
-    grid.move(grid.active);
+    // The browser gives the focus back to where the detail was opened, not where it went to.
+    grid.move(place);
   },
 });
 
@@ -41,7 +43,10 @@ function write() {
 }
 
 function openAt(index, row) {
-  if (index !== null) grid.activate(index);
+  if (index !== null) {
+    place = index;
+    grid.activate(index);
+  }
   state.open = row;
   write();
   detail.open(row);
@@ -52,21 +57,24 @@ async function step(by, row) {
     openAt(null, row);
     return;
   }
-  const index = grid.active + by;
+  const index = place + by;
   if (index < 0 || index >= grid.total) return;
-  openAt(index, (await grid.row(index)).row);
+  const next = await grid.row(index);
+  if (detail.shown) openAt(index, next.row);
 }
 
 async function search() {
   const mine = (asked += 1);
   write();
   try {
-    const answer = await get(`/api/stores/${state.store}/rows`, { ...query, start: 0, count: PAGE });
+    // The grid begins at the window that is open.
+    const find = state.open === null ? {} : { find: state.open };
+    const answer = await get(`/api/stores/${state.store}/rows`, { ...query, start: 0, count: PAGE, ...find });
     if (mine !== asked) return;
     problem(null);
     generation = answer.generation;
     at("count").textContent = `${answer.total.toLocaleString("en")} of ${answer.of.toLocaleString("en")} windows`;
-    grid.reset(answer.total, generation, state.store, answer.rows);
+    grid.reset(answer.total, generation, state.store, answer.rows, answer.found ?? 0);
   } catch (error) {
     if (mine === asked) problem(error);
   }
@@ -149,7 +157,8 @@ async function begin() {
   query = Object.fromEntries(Object.entries(rest).filter(([, value]) => value));
   // What is in the data, unless the address says otherwise.
   if (rest.reason === undefined && !query.change) query.reason = "taken";
-  state.size = Math.max(sizes.indexOf(Number(size ?? 128)), 0);
+  const usual = innerWidth < 2600 ? 128 : 192;
+  state.size = Math.max(sizes.indexOf(Number(size ?? usual)), 0);
   grid.size = sizes[state.size];
   at("size").max = sizes.length - 1;
   at("size").value = state.size;
@@ -181,7 +190,7 @@ async function begin() {
   // On a narrow page the windows come first.
   showSide(innerWidth > 700);
   await openStore();
-  if (open !== undefined) openAt(null, Number(open));
+  if (open !== undefined) openAt(grid.active, Number(open));
 }
 
 begin().catch(problem);

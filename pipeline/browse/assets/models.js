@@ -32,6 +32,10 @@ function picture(side) {
 
 function look() {
   write();
+  const place = `${state.sequence} ${state.first_frame}`;
+  for (const button of at("triplets").querySelectorAll("button")) {
+    button.setAttribute("aria-current", button.dataset.place === place);
+  }
   at("swipe").hidden = !state.sequence;
   if (!state.sequence) return;
   for (const side of ["left", "right"]) {
@@ -60,6 +64,7 @@ async function compare() {
   at("triplets").replaceChildren(...triplets.slice(0, 1000).map((one) => {
     const words = `${one.sequence} ${one.first_frame}: ${show(one.a)} and ${show(one.b)}, ${one.difference > 0 ? "+" : ""}${show(one.difference, 3)}`;
     const button = make("button", { type: "button", disabled: !one.pictures }, words);
+    button.dataset.place = `${one.sequence} ${one.first_frame}`;
     button.addEventListener("click", () => {
       Object.assign(state, { sequence: one.sequence, first_frame: String(one.first_frame) });
       look();

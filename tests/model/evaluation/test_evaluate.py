@@ -10,13 +10,14 @@ from PIL import Image
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
 from model.evaluation import evaluate as evaluation
-from model.evaluation.evaluate import FORMAT_VERSION, evaluate, open_evaluation
+from model.evaluation.evaluate import evaluate, open_evaluation
 from model.evaluation.metrics import PROTOCOLS
 from model.settings import EvaluationSettings
 from model.video.interpolation import linear
 from pipeline.errors import MidframeError
 from pipeline.frames.sequences import open_frames
 from pipeline.provenance import read_manifest
+from pipeline.store.evaluation_files import FORMAT_VERSION
 from tests.conftest import directory_bytes
 
 
@@ -75,6 +76,21 @@ def test_a_triplet_across_a_jump_cut_is_flagged_and_scored(
         means["without_cuts"]["standard"]["psnr"]["mean"]
         > means["with_cuts"]["standard"]["psnr"]["mean"]
     )
+
+
+def test_a_jump_inside_a_shot_is_flagged_by_flow_alone(clips: Path, tmp_path: Path) -> None:
+    """Twenty frames of one shot of bikes left out; colours stay as they were."""
+    (bikes,) = open_frames(clips / "bikes.mp4")
+    folder = tmp_path / "frames" / "jump"
+    folder.mkdir(parents=True)
+    for index, frame in enumerate([*bikes.read(137, 147), *bikes.read(167, 179)]):
+        Image.fromarray(frame[::2, ::2]).save(folder / f"{index:05d}.png")
+    cuts = {}
+    for method in ("histogram", "flow"):
+        out = tmp_path / method
+        evaluate(folder.parent, "linear", settings(stride=1, cut_method=method), out)
+        cuts[method] = [int(row["first_frame"]) for row in rows(out) if row["cut"] == "1"]
+    assert cuts == {"histogram": [], "flow": [8, 9]}
 
 
 def test_means_are_those_of_the_rows(small_frames: Path, tmp_path: Path) -> None:

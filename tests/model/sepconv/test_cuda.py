@@ -1,19 +1,17 @@
 """The CUDA implementation, as far as a machine without a GPU can tell, and on one where it can."""
 
-import ctypes
-import glob
-import importlib.util
 import os
 import re
 import shutil
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
 import torch
 
-from model.sepconv import cuda, reference, separable_convolution
+from model.sepconv import cuda, reference, separable_convolution, variants
 
 TOLERANCE = {
     torch.float64: 1e-13,
@@ -21,8 +19,7 @@ TOLERANCE = {
     torch.float16: 2**-10,
     torch.bfloat16: 2**-7,
 }
-ROOT = cuda.SOURCE.parents[2]
-KERNELS = {"forward", "frame_gradient", "vertical_gradient", "horizontal_gradient"}
+ROOT = variants.FOLDER.parents[1]
 dtypes = pytest.mark.parametrize("dtype", list(TOLERANCE), ids=str)
 
 
@@ -65,6 +62,47 @@ def test_on_cpu_reads_any_strides(cuda_on_cpu, dtype):
     assert_agrees_with_reference(dtype, made[:3], made[3])
 
 
+@pytest.fixture
+def in_tiles(cuda_on_cpu, monkeypatch):
+    monkeypatch.setenv(variants.VARIABLE, "tiled")
+
+
+TILED = [  # one build each: the type, the taps and the channels are compiled in
+    (torch.float32, {"taps": 51, "channels": 3, "height": 14, "width": 35, "batch": 1}),
+    (torch.float16, {"taps": 6, "channels": 4, "height": 26, "width": 33}),
+    (torch.bfloat16, {"taps": 9, "channels": 1, "height": 25, "width": 40}),
+    (torch.float32, {"taps": 1, "channels": 3, "height": 3, "width": 2}),
+]
+
+
+@pytest.mark.parametrize(("dtype", "sizes"), TILED)
+def test_on_cpu_tiles_agree_with_reference(in_tiles, dtype, sizes):
+    *inputs, gradient = tensors(dtype, **sizes)
+    assert_agrees_with_reference(dtype, inputs, gradient)
+
+
+def test_on_cpu_tiles_read_any_strides_and_one_block_makes_them_all(in_tiles, monkeypatch):
+    monkeypatch.setattr(cuda, "MOST_BLOCKS", 1)
+    made = tensors(torch.bfloat16, taps=9, channels=1, height=25, width=40)
+    made = [tensor.contiguous(memory_format=torch.channels_last) for tensor in made]
+    assert_agrees_with_reference(torch.bfloat16, made[:3], made[3])
+
+
+def test_on_cpu_a_pixel_in_a_tile_sees_its_own_window_only(in_tiles):
+    frame, vertical, horizontal, _ = tensors(torch.bfloat16, 1, 1, 9, 25, 40)
+    frame[..., 20, 20] = torch.nan
+    seen = cuda.forward(frame, vertical, horizontal).isnan().nonzero()[:, 2:]
+    assert seen.min(dim=0).values.tolist() == [12, 12]
+    assert seen.max(dim=0).values.tolist() == [20, 20]
+    assert len(seen) == 81
+
+
+def test_on_cpu_indices_of_64_bits_do_the_same(cuda_on_cpu, monkeypatch):
+    *inputs, gradient = tensors(torch.float32)
+    monkeypatch.setattr(variants, "MOST_SPAN", 1)
+    assert_agrees_with_reference(torch.float32, inputs, gradient)
+
+
 def test_on_cpu_a_small_grid_does_all_the_work(cuda_on_cpu, monkeypatch):
     monkeypatch.setattr(cuda, "MOST_BLOCKS", 1)
     monkeypatch.setattr(cuda, "THREADS_PER_BLOCK", 7)
@@ -88,14 +126,14 @@ def test_on_cpu_rounds_to_bfloat16_as_torch_does(cuda_on_cpu):
     torch.testing.assert_close(result, expected, rtol=0, atol=0, equal_nan=True)
 
 
-def _run_under_address_sanitizer(selected: str, source: Path) -> subprocess.CompletedProcess:
+def _run_under_address_sanitizer(selected: str, sources: Path) -> subprocess.CompletedProcess:
     """Run tests of this file in a process where each access out of bounds is an error."""
     command = [sys.executable, "-m", "pytest", "-q", "-x", "-s", "-p", "no:cacheprovider"]
     environment = {
         "LD_PRELOAD": _address_sanitizer(),
         "ASAN_OPTIONS": "detect_leaks=0",
         "MIDFRAME_TEST_SANITIZE": "1",
-        "MIDFRAME_TEST_SOURCE": str(source),
+        "MIDFRAME_TEST_SOURCES": str(sources),
     }
     return subprocess.run(
         [*command, __file__, "-k", selected],
@@ -109,26 +147,33 @@ def _run_under_address_sanitizer(selected: str, source: Path) -> subprocess.Comp
 
 @pytest.mark.slow
 def test_sanitizer_finds_nothing():
-    run = _run_under_address_sanitizer("on_cpu", cuda.SOURCE)
+    run = _run_under_address_sanitizer("on_cpu", variants.FOLDER)
     assert run.returncode == 0, (run.stdout + run.stderr)[-3000:]
     assert re.search(r"\b\d+ passed", run.stdout)
 
 
 @pytest.mark.slow
-def test_sanitizer_finds_a_row_too_many(tmp_path):
-    source = cuda.SOURCE.read_text(encoding="utf-8")
-    right, wrong = "y + r < n.height + n.taps - 1; ++r", "y + r < n.height + n.taps; ++r"
+@pytest.mark.parametrize(
+    ("file", "right", "wrong", "selected"),
+    [
+        ("simple.cu", "n.taps - 1; ++r", "n.taps; ++r", "on_cpu_agrees"),
+        ("tiled.cu", "y < n.height + TAPS - 1", "y < n.height + TAPS", "on_cpu_tiles_agree"),
+    ],
+)
+def test_sanitizer_finds_a_row_too_many(tmp_path, file, right, wrong, selected):
+    for path in variants.FOLDER.glob("*.cu"):
+        shutil.copy(path, tmp_path)
+    source = (tmp_path / file).read_text(encoding="utf-8")
     assert source.count(right) == 1
-    copy = tmp_path / "sepconv.cu"
-    copy.write_text(source.replace(right, wrong), encoding="utf-8")
-    run = _run_under_address_sanitizer("on_cpu_agrees", copy)
+    (tmp_path / file).write_text(source.replace(right, wrong), encoding="utf-8")
+    run = _run_under_address_sanitizer(selected, tmp_path)
     assert run.returncode != 0
     assert "heap-buffer-overflow" in run.stdout + run.stderr
 
 
 def _address_sanitizer() -> str:
     if shutil.which("g++") is None:
-        pytest.skip("no g++ to compile sepconv.cu for the CPU")
+        pytest.skip("no g++ to compile the kernels for the CPU")
     found = subprocess.run(
         ["g++", "-print-file-name=libasan.so"], capture_output=True, text=True, check=True
     ).stdout.strip()
@@ -137,68 +182,11 @@ def _address_sanitizer() -> str:
     return os.path.realpath(found)
 
 
-@dtypes
-@pytest.mark.parametrize(
-    "architectures",
-    [("90",), pytest.param(("75", "80", "86", "89", "100", "120"), marks=pytest.mark.slow)],
-    ids=["one", "all"],
-)
-def test_nvcc_compiles(tmp_path, dtype, architectures):
-    nvcc = shutil.which("nvcc") or shutil.which("/usr/local/cuda/bin/nvcc")
-    if nvcc is None:
-        pytest.skip("no nvcc")
-    known = subprocess.run([nvcc, "--list-gpu-code"], capture_output=True, text=True).stdout
-    chosen = [number for number in architectures if f"sm_{number}\n" in known]
-    assert chosen, known
-    targets = [f"-gencode=arch=compute_{number},code=sm_{number}" for number in chosen]
-    output = tmp_path / "sepconv.fatbin"
-    command = [nvcc, "-fatbin", "-Werror=all-warnings", *cuda.options(dtype), *targets]
-    run = subprocess.run(
-        [*command, cuda.SOURCE, "-o", output], capture_output=True, text=True, timeout=300
-    )
-    assert run.returncode == 0, run.stdout + run.stderr
-    assert output.stat().st_size > 0
-
-
-def _nvrtc() -> ctypes.CDLL:
-    patterns = ["/usr/local/cuda/lib64/libnvrtc.so.*"]
-    spec = importlib.util.find_spec("nvidia")
-    for folder in spec.submodule_search_locations or [] if spec else []:
-        patterns.append(f"{folder}/cuda_nvrtc/lib/libnvrtc.so.*")
-        patterns.append(f"{folder}/cu*/lib/libnvrtc.so.*")
-    for path in (path for pattern in patterns for path in sorted(glob.glob(pattern))):
-        return ctypes.CDLL(path)
-    pytest.skip("no NVRTC: pip install nvidia-cuda-nvrtc")
-
-
-@dtypes
-@pytest.mark.parametrize("architecture", ["75", "80", "90", "100"])
-def test_nvrtc_compiles_as_cupy_would(dtype, architecture):
-    nvrtc = _nvrtc()
-    program = ctypes.c_void_p()
-    source = cuda.SOURCE.read_bytes()
-    made = nvrtc.nvrtcCreateProgram(ctypes.byref(program), source, b"sepconv.cu", 0, None, None)
-    assert made == 0
-    options = [*cuda.options(dtype), f"--gpu-architecture=compute_{architecture}"]
-    encoded = (ctypes.c_char_p * len(options))(*(option.encode() for option in options))
-    status = nvrtc.nvrtcCompileProgram(program, len(options), encoded)
-    size = ctypes.c_size_t()
-    nvrtc.nvrtcGetProgramLogSize(program, ctypes.byref(size))
-    log = ctypes.create_string_buffer(size.value)
-    nvrtc.nvrtcGetProgramLog(program, log)
-    assert status == 0, log.value.decode()
-    nvrtc.nvrtcGetPTXSize(program, ctypes.byref(size))
-    ptx = ctypes.create_string_buffer(size.value)
-    nvrtc.nvrtcGetPTX(program, ptx)
-    assert set(re.findall(r"\.visible \.entry (\w+)", ptx.value.decode())) == KERNELS
-    nvrtc.nvrtcDestroyProgram(ctypes.byref(program))
-
-
 def test_without_cupy_the_error_says_what_to_install(monkeypatch):
     monkeypatch.setitem(sys.modules, "cupy", None)
     cuda._module.cache_clear()
     with pytest.raises(ModuleNotFoundError, match=r"pip install 'midframe\[cuda\]'"):
-        cuda._module(torch.float32)
+        cuda._module(variants.Build(torch.float32))
 
 
 def test_importing_the_operator_does_not_import_cupy():
@@ -207,8 +195,11 @@ def test_importing_the_operator_does_not_import_cupy():
 
 
 def test_source_is_part_of_the_package():
-    assert Path(cuda.__file__).with_name("sepconv.cu") == cuda.SOURCE
-    assert cuda.SOURCE.is_file()
+    packaged = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    assert "*.cu" in packaged["tool"]["setuptools"]["package-data"]["model.sepconv"]
+    assert {path.name for path in variants.FOLDER.glob("*.cu")} == {
+        "scalars.cu", "simple.cu", "tiled.cu"
+    }  # fmt: skip
 
 
 needs_gpu = [

@@ -12,7 +12,7 @@ from model.network.architecture import SepConv
 from model.network.checkpoints import save_network
 from model.settings import NetworkSettings
 from model.video.interpolation import (
-    at_halved_time,
+    Halving,
     interpolate,
     interpolate_images,
     linear,
@@ -205,5 +205,5 @@ def test_an_image_of_an_unknown_kind_is_not_written(
 )
 def test_a_network_gives_the_nearest_halved_position(time: float, given: float) -> None:
     first, third = (np.full((2, 2, 3), level, np.uint8) for level in (0, 240))
-    found = at_halved_time(lambda a, b: linear(a, b), first, third, time)
+    found = Halving(lambda a, b: linear(a, b))(first, third, time)
     np.testing.assert_allclose(found * 255, 240 * given, atol=1e-3)

@@ -16,9 +16,9 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from model.evaluation.evaluate import FORMAT_VERSION, KIND, picture_path
 from pipeline.frames.sequences import open_frames
 from pipeline.provenance import write_manifest
+from pipeline.store.evaluation_files import FORMAT_VERSION, KIND, PICTURES, SCORES, picture_path
 
 ROOT = Path(__file__).parents[3]
 LONGEST_START = 150.0  # seconds; a loaded machine takes long to import
@@ -111,11 +111,11 @@ def evaluations(dataset: Path, tmp_path_factory: pytest.TempPathFactory) -> list
             prediction = np.rint(blended).astype(np.uint8)
             rows.append([sequence.name, 0, cv2.PSNR(truth, prediction)])
             for what, frame in (("truth", truth), ("prediction", prediction)):
-                file = picture_path(directory / "predictions", sequence.name, 0, what)
+                file = picture_path(directory / PICTURES, sequence.name, 0, what)
                 file.parent.mkdir(parents=True, exist_ok=True)
                 Image.fromarray(frame).save(file)
         scores = pd.DataFrame(rows, columns=["sequence", "first_frame", "standard_psnr"])
-        scores.to_csv(directory / "scores.csv", index=False)
+        scores.to_csv(directory / SCORES, index=False)
         mean = {"standard": {"psnr": {"mean": float(scores["standard_psnr"].mean())}}}
         write_manifest(
             directory,

@@ -1,7 +1,6 @@
 """Every frame of every kind of file is read as in order, wherever reading starts."""
 
 import shutil
-import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
@@ -9,62 +8,14 @@ import av
 import numpy as np
 import pytest
 
+from pipeline.errors import MidframeError
 from pipeline.frames import video
 from pipeline.frames.decoding import COLOUR_CONVERSION, BadFrameError, Frame
-from pipeline.frames.sequences import check_sequence
+from pipeline.frames.sequences import check_sequence, open_frames
 from pipeline.provenance import read_manifest
 from pipeline.settings import DatasetSettings
 from pipeline.sources.datasets import fetch
-
-FFMPEG = shutil.which("ffmpeg")
-needs_ffmpeg = pytest.mark.skipif(FFMPEG is None, reason="no ffmpeg; install Debian's package")
-
-# Name, and the options that make the file of 40 small frames of natural video.
-X265 = "pools=none:frame-threads=1:log-level=error"
-KINDS = {
-    "closed.mp4": "-c:v libx264 -g 12",
-    "b-pyramid.mkv": "-c:v libx264 -g 24 -x264-params bframes=5:b-pyramid=normal",
-    "open-groups.mp4": "-c:v libx264 -x264-params open-gop=1:keyint=12:min-keyint=4:bframes=3",
-    "open-groups-444.mp4": "-c:v libx264 -pix_fmt yuv444p"
-    " -x264-params open-gop=1:keyint=12:min-keyint=4:bframes=3",
-    "hevc-open.mp4": f"-c:v libx265 -x265-params {X265}:open-gop=1:keyint=4:min-keyint=1:bframes=2",
-    "hevc-open.mov": f"-c:v libx265 -x265-params {X265}:open-gop=1:keyint=8:min-keyint=1:bframes=2",
-    "hevc-open.mkv": f"-c:v libx265 -x265-params {X265}:open-gop=1:keyint=4:min-keyint=1:bframes=2",
-    "hevc.ts": f"-c:v libx265 -x265-params {X265}:keyint=8:bframes=2",
-    "fragmented.mp4": "-c:v libx264 -bf 2 -g 12 -movflags frag_keyframe+empty_moov",
-    "b-frames.flv": "-c:v libx264 -bf 2 -g 12",
-    "intra-refresh.mp4": "-c:v libx264 -x264-params intra-refresh=1:keyint=20:bframes=0",
-    "intra-refresh.mkv": "-c:v libx264 -x264-params intra-refresh=1:keyint=20:bframes=0",
-    "h264.avi": "-c:v libx264 -bf 2 -g 12",
-    "mpeg4.avi": "-c:v mpeg4 -bf 2 -g 12",
-    "mjpeg.avi": "-c:v mjpeg",
-    "mpeg2.mpg": "-c:v mpeg2video -bf 2 -g 12",
-    "mpeg2.vob": "-c:v mpeg2video -bf 2 -g 12 -f vob",
-    "mpeg2.ts": "-c:v mpeg2video -bf 2 -g 12",
-    "h264.m2ts": "-c:v libx264 -bf 2 -g 12",
-    "mpeg2.mxf": "-c:v mpeg2video -bf 2 -g 12",
-    "bare.h264": "-c:v libx264 -bf 2 -g 12",
-    "bare.hevc": f"-c:v libx265 -x265-params {X265}:keyint=8:bframes=2",
-    "vp9.webm": "-c:v libvpx-vp9 -g 12 -cpu-used 8 -auto-alt-ref 1 -lag-in-frames 8",
-    "av1.mkv": "-c:v libsvtav1 -preset 12 -g 12 -svtav1-params lp=1",
-    "prores.mov": "-c:v prores_ks",
-    "ffv1.mkv": "-c:v ffv1 -g 5",
-    "theora.ogv": "-c:v libtheora -g 12",
-    "wmv2.wmv": "-c:v wmv2 -g 12",
-    "wmv2.asf": "-c:v wmv2 -g 12",
-    "h263.3gp": "-c:v h263 -s 352x288 -g 12",
-    "animation.gif": "-pix_fmt rgb8",
-    "flv1.flv": "-c:v flv -g 12",
-    "ten-bits.mkv": "-c:v ffv1 -pix_fmt yuv420p10le",
-    "variable-rate.mkv": "-c:v libx264 -g 12 -bf 2 -vf setpts=N*N/30/TB -fps_mode vfr",
-    "raw.y4m": "-pix_fmt yuv420p",
-}
-
-
-def ffmpeg(*arguments: str | Path) -> None:
-    assert FFMPEG is not None
-    command = [FFMPEG, "-nostdin", "-v", "error", "-y", *map(str, arguments)]
-    subprocess.run(command, check=True, timeout=120)
+from tests.pipeline.frames.made_files import KINDS, ffmpeg, needs_ffmpeg
 
 
 @pytest.fixture(scope="session")
@@ -120,8 +71,8 @@ def test_reading_at_random_decodes_at_most_one_group_more(
 ) -> None:
     path = make(name, KINDS[name])
     sequence = check_sequence("a", path)
-    keys = np.flatnonzero(sequence.video_index().key)
-    longest = int(np.diff([*keys, len(sequence.video_index().key)]).max())
+    keys = np.flatnonzero(sequence.frame_index().key)
+    longest = int(np.diff([*keys, len(sequence.frame_index().key)]).max())
     packets = 0
 
     def counted(packet: "av.Packet[av.VideoStream]") -> list[av.VideoFrame] | None:
@@ -218,15 +169,68 @@ def test_a_rotated_video_is_read_upright(
         assert np.abs(ours[::-1].astype(int) - theirs).mean() > 8
 
 
-@needs_ffmpeg
-def test_interlaced_video_is_named_and_what_to_do_about_it(
-    make: Callable[..., Path], tmp_path: Path
-) -> None:
+@pytest.fixture
+def woven(make: Callable[..., Path], tmp_path: Path) -> Path:
+    """20 interlaced frames: the fields of two neighbouring frames of a clip in each."""
     clip = make("closed.mp4", KINDS["closed.mp4"])
-    woven = tmp_path / "woven.mpg"
-    ffmpeg("-i", clip, "-vf", "tinterlace=4", "-flags", "+ilme+ildct", "-c:v", "mpeg2video", woven)
+    file = tmp_path / "mine" / "woven.mpg"
+    file.parent.mkdir()
+    codec = ["-flags", "+ilme+ildct", "-c:v", "mpeg2video", "-q:v", "2", "-bf", "2", "-g", "6"]
+    ffmpeg("-i", clip, "-vf", "tinterlace=4", *codec, file)
+    return file
+
+
+@needs_ffmpeg
+def test_interlaced_video_is_named_and_what_to_do_about_it(woven: Path) -> None:
     with pytest.raises(BadFrameError, match=r"woven\.mpg: is interlaced, .*bwdif"):
         check_sequence("a", woven)
+
+
+@needs_ffmpeg
+def test_deinterlaced_frames_are_whole_and_the_same_wherever_reading_starts(
+    make: Callable[..., Path], woven: Path
+) -> None:
+    sequence = check_sequence("a", woven, interlaced="deinterlace")
+    assert sequence.notes == ("interlaced; deinterlaced by bwdif",)
+    frames = list(sequence.read())
+    assert len(frames) == sequence.frame_count == 20
+    for start in range(20):
+        np.testing.assert_array_equal(
+            list(sequence.read(start, start + 1)), frames[start : start + 1]
+        )
+    np.testing.assert_array_equal(list(sequence.part("b", 4, 9).read(1, 5)), frames[5:9])
+
+    def combs(frame: Frame) -> float:
+        lines = frame.astype(int)
+        return float(np.abs(2 * lines[1:-1] - lines[:-2] - lines[2:]).mean())
+
+    mixed = np.mean([combs(frame) for frame in decode(woven)])
+    whole = np.mean([combs(frame) for frame in decode(make("closed.mp4", KINDS["closed.mp4"]))])
+    assert np.mean([combs(frame) for frame in frames]) < 1.1 * whole < 0.8 * mixed
+
+
+@needs_ffmpeg
+def test_a_dataset_deinterlaces_or_leaves_out_interlaced_video(
+    make: Callable[..., Path], woven: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = woven.parent
+    shutil.copy(make("closed.mp4", KINDS["closed.mp4"]), folder / "closed.mp4")
+
+    def names(interlaced: str) -> list[str]:
+        settings = {"source": "folder", "path": str(folder), "interlaced": interlaced}
+        fetch(DatasetSettings.model_validate(settings), tmp_path / interlaced, workers=0)
+        return [one.name for one in open_frames(tmp_path / interlaced)]
+
+    with pytest.raises(MidframeError, match="is interlaced, .*; set interlaced: deinterlace"):
+        names("refuse")
+    assert names("leave_out") == ["closed"]
+    assert f"skipped woven: {folder}/woven.mpg: is interlaced" in capsys.readouterr().err
+    (entry,) = read_manifest(tmp_path / "leave_out", "frames", 2)["skipped"]
+    assert (entry["sequence"], entry["frames"]) == ("woven", None)
+    assert names("deinterlace") == ["closed", "woven"]
+    kept = check_sequence("a", woven, interlaced="deinterlace")
+    (_, stored) = open_frames(tmp_path / "deinterlace")
+    np.testing.assert_array_equal(list(stored.read(7, 10)), list(kept.read())[7:10])
 
 
 @needs_ffmpeg

@@ -66,12 +66,32 @@ def test_a_still_picture_with_a_little_noise_has_no_cut(noise) -> None:
     assert find_flow_cuts(frames) == []
 
 
+@pytest.mark.parametrize("pattern", [[2], [3], [2, 3], [1, 1, 1, 2]])
+def test_repeated_frames_make_no_cuts_and_hide_none(shot: list[Frame], pattern: list[int]) -> None:
+    """Animation on twos and threes, 24 frames a second in 60 and in 30."""
+    counts = [pattern[index % len(pattern)] for index in range(20)]
+    # Of the two shots of `shot`, ten frames each.
+    repeated = [
+        frame for frame, count in zip(shot[51:71], counts, strict=True) for _ in range(count)
+    ]
+    assert find_flow_cuts(repeated) == [sum(counts[:10]) - 1]
+
+
 def test_two_frames_have_nothing_to_be_compared_with(shot: list[Frame]) -> None:
-    assert np.isnan(cut_scores(np.array([50.0]))).all()
+    assert np.isnan(cut_scores(np.array([50.0]), np.array([50.0]))).all()
     assert find_flow_cuts([shot[0], shot[80]]) == []
 
 
-def test_a_pair_is_compared_with_the_two_before_and_after_it() -> None:
-    scores = cut_scores(np.array([1.75, 1.75, 8.0, 1.75, 1.75, np.nan]))
-    beside = 1.75 / 8.25
-    np.testing.assert_allclose(scores, [beside, beside, 4, beside, beside, np.nan])
+def test_a_pair_is_compared_with_the_three_before_and_after_it() -> None:
+    residuals = np.array([4.75, 1.75, 1.75, 1.75, 8.0, 1.75, 1.75, np.nan])
+    others = np.array([1.75, 4.75, 4.75, 8.0, 4.75, 8.0, 8.0, np.nan])
+    others[[1, 2]] = 8.0
+    others[4] = 1.75
+    others[3] = 8.0
+    expected = residuals / (0.25 + others)
+    np.testing.assert_allclose(cut_scores(residuals, residuals), expected, rtol=1e-6)
+    # Where one measure sees nothing, the geometric mean is small.
+    even = np.full(8, 1.75)
+    np.testing.assert_allclose(
+        cut_scores(residuals, even)[:7], np.sqrt(expected * 1.75 / 2)[:7], rtol=1e-6
+    )

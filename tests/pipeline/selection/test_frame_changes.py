@@ -25,7 +25,7 @@ THRESHOLD = 0.2
 
 def ratios(frames: list[Frame]) -> NDArray[np.float64]:
     """Repeat ratio of every triplet of neighbouring frames."""
-    changes = [change(reduce(luma(a)), reduce(luma(b))) for a, b in pairwise(frames)]
+    changes = [change(reduce(luma(a)), reduce(luma(b)))[0] for a, b in pairwise(frames)]
     return np.array([repeat_ratio(np.array(pair)) for pair in pairwise(changes)])
 
 

@@ -1,13 +1,17 @@
 """The rules judge all triplets at once as going through each window by window does."""
 
+from dataclasses import fields
+
 import numpy as np
 import pytest
 from hypothesis import given
+from hypothesis import settings as running
 from hypothesis import strategies as st
 
 from pipeline.selection.judging import (
     CODES,
     REASONS,
+    UNTRIED,
     Reason,
     Windows,
     judge,
@@ -95,6 +99,8 @@ def one_after_the_other(windows: Windows, settings: PatchSettings) -> list[Reaso
     return reasons
 
 
+# The first call compiles.
+@running(deadline=None)
 @given(
     seed=st.integers(0, 2**32),
     overlap=st.floats(0, 1),
@@ -119,6 +125,15 @@ def test_all_at_once_is_one_after_the_other(
     assert [REASONS[code] for code in judge(windows, settings)] == one_after_the_other(
         windows, settings
     )
+
+
+def test_windows_that_do_not_count_as_tried_are_as_if_they_were_not_there() -> None:
+    windows, settings = some_windows(3), PatchSettings(patch_size=48, max_taken=2, max_overlap=0.3)
+    tried = np.arange(60) % 12 < 5
+    fewer = Windows(*(getattr(windows, field.name)[tried] for field in fields(windows)))
+    codes = judge(windows, settings, tried)
+    assert (codes[~tried] == UNTRIED).all()
+    assert codes[tried].tolist() == judge(fewer, settings).tolist()
 
 
 def test_no_windows_have_no_outcomes() -> None:

@@ -8,7 +8,9 @@ from hypothesis import strategies as st
 from pipeline.frames.sequences import FrameSequence, open_frames
 from pipeline.selection.jump_cuts import (
     cuts_among,
+    distances_of_counts,
     find_cuts,
+    histogram_counts,
     histogram_distance,
     neighbour_distances,
 )
@@ -60,3 +62,13 @@ def test_a_higher_threshold_finds_fewer_cuts(bikes_clip: FrameSequence) -> None:
 
 def test_one_frame_has_no_neighbours() -> None:
     assert neighbour_distances([np.zeros((4, 4, 3), np.uint8)]).shape == (0, 3)
+
+
+@pytest.mark.parametrize("bins", [2, 8, 16, 32])
+def test_finer_histograms_that_were_kept_give_the_very_same_distances(
+    bikes_clip: FrameSequence, bins: int
+) -> None:
+    frames = list(bikes_clip.read(26, 34))
+    counts = np.stack([histogram_counts(frame, 32) for frame in frames])
+    kept = distances_of_counts(counts, bins)
+    np.testing.assert_array_equal(kept, neighbour_distances(frames, bins))

@@ -59,7 +59,8 @@ def test_a_fetch_that_was_stopped_checks_only_what_is_left_and_gives_the_same_by
     tmp_path: Path, small_frames: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     folder = Path(shutil.copytree(small_frames, tmp_path / "frames"))
-    (folder / "a.mp4").write_text("not a video")
+    # The largest file is checked first.
+    (folder / "a.mp4").write_text("not a video" * 100_000)
     settings = DatasetSettings(source="folder", path=str(folder))
     with pytest.raises(MidframeError, match=r"a\.mp4: .* or set on_bad_frame: skip"):
         fetch(settings, tmp_path / "out", workers=0)

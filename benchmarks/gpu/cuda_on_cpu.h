@@ -1,22 +1,34 @@
-// What sepconv.cu needs of CUDA, for a C++ compiler: the file runs on the CPU, a thread at a time.
+// What the kernels need of CUDA, for a C++ compiler: they run on the CPU, a block after the other.
 //
-// It says something because the kernels neither share memory nor synchronise: on a GPU the same
+// Kernels that neither share memory nor synchronise run a thread at a time; on a GPU the same
 // threads run in another order, and nothing else differs but the rounding of fused multiply-adds.
+// With -D SHARED each block runs as so many threads of the system, with a barrier.
 
 #pragma once
 
+#include <pthread.h>
+
 #include <cstddef>
 #include <cstring>
+#include <functional>
+#include <thread>
 #include <utility>
+#include <vector>
 
 #define __global__
 #define __device__
+#define __shared__ static
+#define __launch_bounds__(...)
 
 struct position_t {
     unsigned int x;
 };
 
-static position_t gridDim, blockDim, blockIdx, threadIdx;
+static position_t gridDim, blockDim;
+static thread_local position_t blockIdx, threadIdx;
+
+static pthread_barrier_t block_barrier;
+[[maybe_unused]] static void __syncthreads() { pthread_barrier_wait(&block_barrier); }
 
 template <typename To, typename From>
 static To same_bits(From value) {
@@ -43,9 +55,27 @@ static void run_grid(void (*kernel)(Arguments...), unsigned int blocks, unsigned
                      void** values, std::index_sequence<Index...>) {
     gridDim.x = blocks;
     blockDim.x = threads;
-    for (blockIdx.x = 0; blockIdx.x < blocks; ++blockIdx.x)
-        for (threadIdx.x = 0; threadIdx.x < threads; ++threadIdx.x)
-            kernel(*static_cast<Arguments*>(values[Index])...);
+    const auto run = [&](unsigned int block, unsigned int thread) {
+        blockIdx.x = block;
+        threadIdx.x = thread;
+        kernel(*static_cast<Arguments*>(values[Index])...);
+    };
+#ifdef SHARED
+    pthread_barrier_init(&block_barrier, nullptr, threads);
+    std::vector<std::thread> team;
+    for (unsigned int thread = 0; thread < threads; ++thread)
+        team.emplace_back([&, thread] {
+            for (unsigned int block = 0; block < blocks; ++block) {
+                run(block, thread);
+                __syncthreads();
+            }
+        });
+    for (std::thread& member : team) member.join();
+    pthread_barrier_destroy(&block_barrier);
+#else
+    for (unsigned int block = 0; block < blocks; ++block)
+        for (unsigned int thread = 0; thread < threads; ++thread) run(block, thread);
+#endif
 }
 
 template <typename... Arguments>

@@ -3,7 +3,7 @@
 //     out[b,c,y,x] = sum over i, j < taps of
 //                    frame[b,c,y+i,x+j] * vertical[b,i,y,x] * horizontal[b,j,y,x]
 //
-// Compiled once for each element type with -D SCALAR=float, double, half_t or bfloat16_t.
+// For any sizes and strides, and what the tiled kernels are compared with. Comes after scalars.cu.
 //
 // A thread takes ROWS pixels below each other, so that a sample of the frame read once serves all
 // of them, and neighbouring threads take neighbouring columns, so that reads coalesce. Sums run in
@@ -11,91 +11,14 @@
 // No shared memory and no warp intrinsics: what the kernels compute does not depend on how threads
 // are scheduled, and a C++ compiler can run them one thread after the other.
 //
-// Every index is 64 bits wide; work beyond the grid is reached by striding, so any grid is right.
+// Work beyond the grid is reached by striding, so any grid is right.
 
 constexpr int ROWS = 4;      // output rows (frame_gradient: frame rows) per thread
 constexpr int STEPS = 2;     // neighbouring taps summed at once
 constexpr int CHANNELS = 3;  // channels summed at once
 
-using index_t = long long;
-
-struct half_t {
-    unsigned short bits;
-};
-struct bfloat16_t {
-    unsigned short bits;
-};
-
-template <typename T>
-struct sum_type {
-    using type = float;
-};
-template <>
-struct sum_type<double> {
-    using type = double;
-};
-
-using SUM = sum_type<SCALAR>::type;
-
-__device__ inline double widen(double value) { return value; }
-__device__ inline float widen(float value) { return value; }
-__device__ inline float widen(bfloat16_t value) {
-    return __uint_as_float(static_cast<unsigned int>(value.bits) << 16);
-}
-
-__device__ inline void narrow(double value, double& result) { result = value; }
-__device__ inline void narrow(float value, float& result) { result = value; }
-__device__ inline void narrow(float value, bfloat16_t& result) {
-    const unsigned int bits = __float_as_uint(value);
-    const bool nan = (bits & 0x7fffffffu) > 0x7f800000u;
-    const unsigned int even = bits + 0x7fffu + ((bits >> 16) & 1u);  // to nearest, ties to even
-    result.bits = static_cast<unsigned short>(nan ? (bits >> 16) | 0x40u : even >> 16);
-}
-
-#ifdef __CUDA_ARCH__
-__device__ inline float widen(half_t value) {
-    float result;
-    asm("cvt.f32.f16 %0, %1;" : "=f"(result) : "h"(value.bits));
-    return result;
-}
-__device__ inline void narrow(float value, half_t& result) {
-    asm("cvt.rn.f16.f32 %0, %1;" : "=h"(result.bits) : "f"(value));
-}
-#else  // a C++ compiler
-[[maybe_unused]] inline float widen(half_t value) { return half_bits_to_float(value.bits); }
-inline void narrow(float value, half_t& result) { result.bits = float_to_half_bits(value); }
-#endif
-
-// A tensor of four dimensions, as it lies in memory; strides in elements.
-struct tensor_t {
-    const SCALAR* data;
-    index_t batch, depth, row, column;
-
-    __device__ const SCALAR* at(index_t b, index_t n, index_t y, index_t x) const {
-        return data + b * batch + n * depth + y * row + x * column;
-    }
-};
-
-struct result_t {
-    SCALAR* data;
-    index_t batch, depth, row, column;
-
-    __device__ void put(index_t b, index_t n, index_t y, index_t x, SUM value) const {
-        narrow(value, data[b * batch + n * depth + y * row + x * column]);
-    }
-};
-
-#define TENSOR(name)                                                                 \
-    const SCALAR *name##_data, index_t name##_0, index_t name##_1, index_t name##_2, \
-        index_t name##_3
-#define RESULT(name) \
-    SCALAR *name##_data, index_t name##_0, index_t name##_1, index_t name##_2, index_t name##_3
-#define SIZES index_t batch, index_t channels, index_t taps, index_t height, index_t width
-#define GATHERED(name) {name##_data, name##_0, name##_1, name##_2, name##_3}
-
-struct sizes_t {
-    index_t batch, channels, taps, height, width;  // of the output; the frame is taps - 1 larger
-};
+constexpr int THREADS = 128;   // of a block, at most
+constexpr int MIN_BLOCKS = 4;  // of a multiprocessor: no more than 128 registers a thread
 
 // Calls body(b, y, x) for the first of ROWS rows of each group of pixels that this thread owns.
 template <typename Body>
@@ -157,9 +80,9 @@ __device__ inline void sum_along(const tensor_t& frame, const tensor_t& horizont
     }
 }
 
-extern "C" __global__ void forward(TENSOR(frame), TENSOR(vertical), TENSOR(horizontal),
+extern "C" __global__ void __launch_bounds__(THREADS, MIN_BLOCKS) forward(TENSOR(frame), TENSOR(vertical), TENSOR(horizontal),
                                    RESULT(output), SIZES) {
-    const sizes_t n = {batch, channels, taps, height, width};
+    const sizes_t n = GATHERED_SIZES;
     const tensor_t f = GATHERED(frame), v = GATHERED(vertical), h = GATHERED(horizontal);
     const result_t o = GATHERED(output);
     for_each_group(n.batch, n.height, n.width, [&](index_t b, index_t y, index_t x) {
@@ -185,9 +108,9 @@ extern "C" __global__ void forward(TENSOR(frame), TENSOR(vertical), TENSOR(horiz
 }
 
 // Of the horizontal kernels: sum over c of gradient * (the sum down column j)
-extern "C" __global__ void horizontal_gradient(TENSOR(gradient), TENSOR(frame), TENSOR(vertical),
+extern "C" __global__ void __launch_bounds__(THREADS, MIN_BLOCKS) horizontal_gradient(TENSOR(gradient), TENSOR(frame), TENSOR(vertical),
                                                RESULT(output), SIZES) {
-    const sizes_t n = {batch, channels, taps, height, width};
+    const sizes_t n = GATHERED_SIZES;
     const tensor_t g = GATHERED(gradient), f = GATHERED(frame), v = GATHERED(vertical);
     const result_t o = GATHERED(output);
     for_each_group(n.batch, n.height, n.width, [&](index_t b, index_t y, index_t x) {
@@ -212,9 +135,9 @@ extern "C" __global__ void horizontal_gradient(TENSOR(gradient), TENSOR(frame), 
 }
 
 // Of the vertical kernels: sum over c of gradient * (the sum along row y + i)
-extern "C" __global__ void vertical_gradient(TENSOR(gradient), TENSOR(frame), TENSOR(horizontal),
+extern "C" __global__ void __launch_bounds__(THREADS, MIN_BLOCKS) vertical_gradient(TENSOR(gradient), TENSOR(frame), TENSOR(horizontal),
                                              RESULT(output), SIZES) {
-    const sizes_t n = {batch, channels, taps, height, width};
+    const sizes_t n = GATHERED_SIZES;
     const tensor_t g = GATHERED(gradient), f = GATHERED(frame), h = GATHERED(horizontal);
     const result_t o = GATHERED(output);
     for_each_group(n.batch, n.height, n.width, [&](index_t b, index_t y, index_t x) {
@@ -242,9 +165,9 @@ extern "C" __global__ void vertical_gradient(TENSOR(gradient), TENSOR(frame), TE
 
 // Of the frame, here row y and column x of the padded frame: sum over the pixels (y - i, x - j)
 // whose window reaches it of gradient * vertical[i] * horizontal[j]
-extern "C" __global__ void frame_gradient(TENSOR(gradient), TENSOR(vertical), TENSOR(horizontal),
+extern "C" __global__ void __launch_bounds__(THREADS, MIN_BLOCKS) frame_gradient(TENSOR(gradient), TENSOR(vertical), TENSOR(horizontal),
                                           RESULT(output), SIZES) {
-    const sizes_t n = {batch, channels, taps, height, width};
+    const sizes_t n = GATHERED_SIZES;
     const tensor_t g = GATHERED(gradient), v = GATHERED(vertical), h = GATHERED(horizontal);
     const result_t o = GATHERED(output);
     const index_t rows = n.height + n.taps - 1, columns = n.width + n.taps - 1;

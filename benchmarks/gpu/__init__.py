@@ -1,0 +1,1 @@
+"""The parts of `gpu_check.py`: what it proves and what it measures."""

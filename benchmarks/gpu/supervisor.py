@@ -1,0 +1,134 @@
+"""Parts run one after the other in a process of their own, and the check goes on without it.
+
+A GPU that met an error in a kernel answers nothing more to its process, and a part may hang. So
+the parts run in a child; it is ended when a part takes too long, and another one takes the rest.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import select
+import signal
+import subprocess
+import sys
+import time
+import traceback
+from collections.abc import Callable, Sequence
+from typing import IO, Any
+
+from benchmarks.gpu.parts import PARTS, Part
+
+Outcome = dict[str, Any]  # "part", "state" (ok, failed, skipped), "seconds", "found" or "error"
+
+
+def supervise(command: Sequence[str], parts: Sequence[tuple[Part, float]], total: float,
+              tell: Callable[[str], None]) -> list[Outcome]:  # fmt: skip
+    """Run parts, each within its seconds and all within ``total``; every part has an outcome.
+
+    Parameters
+    ----------
+    command : of the child; the number of the pipe and the names of parts are appended.
+    """
+    outcomes: list[Outcome] = []
+    deadline = time.monotonic() + total
+    while len(outcomes) < len(parts):
+        left = parts[len(outcomes) :]
+        child, results = _start(command, [part.name for part, _ in left])
+        try:
+            for part, seconds in left:
+                outcome = _next(results, part.name, min(seconds, deadline - time.monotonic()))
+                outcomes.append(outcome)
+                tell(f"{outcome['state']:8}{outcome['seconds']:6.1f} s  {part.name}")
+                if outcome.pop("ended", False):
+                    break
+        finally:
+            _end(child)
+            results.close()
+    return outcomes
+
+
+def _start(command: Sequence[str], names: list[str]) -> tuple[subprocess.Popen[bytes], IO[bytes]]:
+    reading, writing = os.pipe()
+    child = subprocess.Popen(
+        [*command, str(writing), *names], pass_fds=[writing], start_new_session=True
+    )
+    os.close(writing)
+    return child, open(reading, "rb", buffering=0)
+
+
+def _end(child: subprocess.Popen[bytes]) -> None:
+    """End the child and what it started."""
+    if child.poll() is None:
+        os.killpg(child.pid, signal.SIGKILL)
+    child.wait(timeout=30)
+
+
+def _next(results: IO[bytes], name: str, seconds: float) -> Outcome:
+    """The child's next line, or why there is none."""
+    begin = time.monotonic()
+    line = b""
+    while not line.endswith(b"\n"):
+        patience = seconds - (time.monotonic() - begin)
+        ready = patience > 0 and select.select([results], [], [], patience)[0]
+        piece = results.read(65536) if ready else None
+        if not piece:
+            state = "took more time than it has" if piece is None else "its process ended"
+            return {
+                "part": name,
+                "state": "failed",
+                "seconds": time.monotonic() - begin,
+                "error": f"{state} ({max(seconds, 0):.0f} s)" if piece is None else state,
+                "ended": True,
+            }
+        line += piece
+    return json.loads(line)
+
+
+def run_parts(machine: Any, pipe: int, names: Sequence[str]) -> None:
+    """What the child does: parts in their order, and a line of JSON for each."""
+    by_name = {part.name: part for part in PARTS}
+    with open(pipe, "w", encoding="utf-8") as results:
+        for name in names:
+            outcome, usable = _run(machine, by_name[name])
+            results.write(json.dumps(outcome) + "\n")
+            results.flush()
+            if not usable:
+                sys.exit(1)
+
+
+def _run(machine: Any, part: Part) -> tuple[Outcome, bool]:
+    """A part's outcome, and whether the device still answers."""
+    begin = time.monotonic()
+    outcome: Outcome = {"part": part.name, "state": "ok"}
+    usable = True
+    try:
+        found = plain(part.function()(machine))
+        outcome |= {"found": found, "state": "skipped" if "skipped" in found else "ok"}
+        machine.synchronize()
+    except Exception as error:  # any failure is the part's result
+        outcome |= {
+            "state": "failed",
+            "error": f"{type(error).__name__}: {str(error)[:2000]}",
+            "traceback": traceback.format_exc()[-6000:],
+        }
+        try:
+            machine.synchronize()
+        except RuntimeError as lost:
+            outcome["error"] += f" (and the device is lost: {str(lost)[:200]})"
+            outcome["ended"] = True
+            usable = False
+    outcome["seconds"] = time.monotonic() - begin
+    return outcome, usable
+
+
+def plain(value: Any) -> Any:
+    """The value as JSON has it; a number that is none becomes its name."""
+    if isinstance(value, dict):
+        return {str(key): plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(item) for item in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return str(value)
+    return value
