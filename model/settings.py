@@ -336,7 +336,8 @@ class VideoSettings(Settings):
     """Minutes of the source after which what is made is safe from an interruption."""
     precision: Precision = "auto"
     """Arithmetic of the network on a CPU. `auto`: bfloat16 where the processor computes in it
-    (AVX512-BF16, AMX), which takes half the time; else float32. Evaluations always take float32."""
+    (AVX512-BF16, AMX) and the network is wide (`width` 0.25 or more), which takes half the time;
+    else float32. Evaluations always take float32."""
     tile_pixels: int = Field(2048 * 1280, ge=32 * 32)
     """Pixels of the largest piece of a frame that the network sees at once; bounds the memory."""
 

@@ -46,6 +46,10 @@ class Predictor(Protocol):
 
 WRITTEN_IMAGES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp"})
 
+# In bfloat16, layers of a few channels have no fast convolution: a network of width 1/16 did not
+# end in a minute what takes float32 milliseconds.
+BFLOAT16_WIDTH = 0.25
+
 # Larger frames are cut into tiles of at most so many pixels. A network of full width takes 1.5 to
 # 1.7 kB a pixel on a CPU (measured at 640x384 and 1280x768), so some 4 GB for the largest tile.
 TILE_PIXELS = 2048 * 1280
@@ -183,7 +187,9 @@ def load_predictor(
     device = choose_device(device)
     network = load_network(Path(model), device=device)
     place(network, device)
-    if device == "cpu" and (precision == "bf16" or precision == "auto" and computes_bfloat16()):
+    wide = network.settings.width >= BFLOAT16_WIDTH
+    native = precision == "auto" and wide and computes_bfloat16()
+    if device == "cpu" and (native or precision == "bf16"):
         network.bfloat16()
         notice("the network computes in bfloat16 (the setting precision: fp32 takes float32)")
     middle = partial(predict, network, tile_pixels=tile_pixels)
