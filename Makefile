@@ -5,6 +5,7 @@
 # make browse-demo   look at the patches and models of make demo
 # make lint    check style and types    make bench        measure against the alternatives
 # make docs    build the site of docs/ in build/docs
+# make gpu-check   prove and measure everything that runs on a GPU, in 8 minutes
 #
 # Each sets up what it needs in .venv (nothing global), and is quick when that is done.
 
@@ -17,7 +18,7 @@ SNAKEMAKE := $(BIN)/snakemake --profile profiles/default
 DEMO := results/demo
 REPORT := $(DEMO)/snakemake_report.html
 
-.PHONY: demo demo-times test-lowest browse-demo browse-pictures test test-fast lint format docs bench lock schema clean help
+.PHONY: demo demo-times test-lowest browse-demo browse-pictures test test-fast lint format docs bench gpu-check lock schema clean help
 
 help:
 	@sed -n 's/^# \{0,1\}//p;/^$$/q' Makefile
@@ -105,6 +106,12 @@ $(BENCH_READY): benchmarks/requirements.txt $(READY)
 
 bench: $(BENCH_READY)
 	@for file in benchmarks/bench_*.py; do echo "== $$file"; $(BIN)/python $$file || exit 1; done
+
+# Nothing is installed: PYTHON=... names the Python that has PyTorch for CUDA and CuPy, if it is not
+# that of .venv. QUICK=1: a minute.
+GPU_PYTHON = $(if $(filter command environment,$(origin PYTHON)),$(PYTHON),$(firstword $(wildcard $(BIN)/python) $(PYTHON)))
+gpu-check:
+	@$(GPU_PYTHON) benchmarks/gpu_check.py $(if $(QUICK),--quick)
 
 # Resolve the pinned dependencies again. A "+cpu" label names a build of the same version.
 lock:

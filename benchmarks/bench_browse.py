@@ -4,7 +4,8 @@
 
 Without ``--store`` the stores are made for this measurement: the windows are judged by the rules of
 `sample`, on made-up motion; every shard is the same file of real pixels (linked, so that
-250,000 samples need the disk of 256). Requests are made one after the other. Where there is a
+250,000 samples need the disk of 256). Requests are made one after the other; beside what a client
+waits for stands what the server computes, which other programs hardly change. Where there is a
 Chromium, the last lines are what a person waits for in it.
 """
 
@@ -36,6 +37,9 @@ SAMPLES = (570, 250_000)
 SETTINGS = PatchSettings(motion_scale=10.0)
 TRIPLETS_OF_SEQUENCE = 500
 TILES = 500
+LAPS = 8
+TABS = 50
+SORTS = ("motion", "cut_distance", "draw", "lot", "top", "sequence", "repeat")
 FRAME = (272, 640)
 
 
@@ -160,12 +164,19 @@ def measure(store: Path) -> None:
         rows = np.flatnonzero(collection.numbers["sample"] >= 0)
         chosen = np.random.default_rng(1).choice(rows, min(TILES, len(rows)), replace=False)
         before = process.memory_info().rss / 2**20
-        what_ifs = ("motion_scale:{}", "motion_scale:{},max_overlap:0.5", "max_per_sequence:{}")
+        what_ifs = (
+            "motion_scale:{}",
+            "motion_scale:{},max_overlap:0.5",
+            "max_per_sequence:{}",
+            "max_taken:1,tries:{},max_overlap:0.3",
+        )
         asked = {
             "filter": lambda n: get(f"/api/stores/0/rows?reason=taken&motion={n / 7}~"),
             "filter and sort": lambda n: get(f"/api/stores/0/rows?motion={n / 9}~&sort=-motion"),
             "last rows": lambda n: get(f"/api/stores/0/rows?reason=taken&start={taken - 100 - n}"),
             "detail": lambda n: get(f"/api/stores/0/rows/{chosen[n]}"),
+            "columns": lambda n: get("/api/stores/0/columns"),
+            "sort": lambda n: get(f"/api/stores/0/rows?sort={'-' * (n % 2)}{SORTS[n // 2 % 7]}"),
             **{
                 f"what if {words}": lambda n, words=words: get(
                     f"/api/stores/0/what-if?what_if={words.format(n + 1)}"
@@ -173,14 +184,37 @@ def measure(store: Path) -> None:
                 for words in what_ifs
             },
         }
+
+        def busy() -> float:
+            return float(sum(process.cpu_times()[:2]))
+
+        asked["tile"] = lambda n: get(f"/tiles/0/{now}/{chosen[n]}/128")
         for name, run in asked.items():
-            times = milliseconds(run, 20)
-            print(f"  {name:42} {median(times):7.1f} ms, slowest {times[-1]:7.1f} ms")
-        times = milliseconds(lambda n: get(f"/tiles/0/{now}/{chosen[n]}/128"), len(chosen))
-        print(f"  {'tile':42} {median(times):7.1f} ms, slowest {times[-1]:7.1f} ms")
-        after = process.memory_info().rss / 2**20
-        print(f"  memory of the server {before:.0f} MiB, after {len(chosen)} tiles {after:.0f} MiB")
+            count, start = len(chosen) if name == "tile" else 20, busy()
+            times = milliseconds(run, count)
+            used = (busy() - start) / count * 1e3
+            print(
+                f"  {name:42} {median(times):7.1f} ms, slowest {times[-1]:7.1f} ms;"
+                f" {used:6.1f} ms of a processor"
+            )
+
+        def megabytes() -> float:
+            return float(process.memory_info().rss / 2**20)
+
+        after = [megabytes()]
+        for lap in range(LAPS):
+            # Other tiles, sort orders, filters and settings each time.
+            for number in range(TILES):
+                size = (64, 96, 128, 192, 256, 384)[(number + lap) % 6]
+                get(f"/tiles/0/{now}/{rows[(lap * TILES + number) * 7919 % len(rows)]}/{size}")
+            for number, name in enumerate(("motion", "draw", "lot", "top", "left", "repeat")):
+                get(f"/api/stores/0/rows?sort={'-' * (lap % 2)}{name}&draw={lap / 20}~")
+                get(f"/api/stores/0/what-if?what_if=motion_scale:{lap + number / 7 + 1}")
+            after.append(megabytes())
+        told = ", ".join(f"{size:.0f}" for size in after)
+        print(f"  memory of the server {before:.0f} MiB, after each {TILES} tiles {told} MiB")
         in_chromium(address)
+        print(f"  memory of the server in the end {megabytes():.0f} MiB")
 
 
 def in_chromium(address: str) -> None:
@@ -218,9 +252,19 @@ def in_chromium(address: str) -> None:
         page.wait_for_function(whole)
         # The field waits for the end of typing.
         filtered = loaded(page) - start - 250
+        print(f"  Chromium: first tiles {first:.0f} ms, jump to the end {end:.0f} ms, ", end="")
+        print(f"filter {filtered:.0f} ms")
+        page.close()
+        start = time.perf_counter()
+        tabs = [browser.new_page(viewport={"width": 1400, "height": 900}) for _ in range(TABS)]
+        for tab in tabs:
+            tab.set_default_timeout(120_000)
+            tab.goto(address, wait_until="commit")
+        for tab in tabs:
+            tab.wait_for_function(whole)
+        together = time.perf_counter() - start
         browser.close()
-    print(f"  Chromium: first tiles {first:.0f} ms, jump to the end {end:.0f} ms, filter ", end="")
-    print(f"{filtered:.0f} ms")
+    print(f"  Chromium: {TABS} tabs at a time show their tiles after {together:.1f} s")
 
 
 def main() -> None:

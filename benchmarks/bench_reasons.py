@@ -19,7 +19,7 @@ from pathlib import Path
 import av
 import cv2
 import numpy as np
-from bench_jump_cuts import CUTS, SIZE, Frame, blend, dissolve, flash, piece, read_clip
+from footage import CUTS, SIZE, Frame, blend, dissolve, flash, piece, read_clip
 from PIL import Image, ImageDraw
 
 from pipeline.selection.frame_changes import CHANGES, black_bars, frame_changes, luma, repeat_ratio

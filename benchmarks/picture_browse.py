@@ -49,7 +49,7 @@ def main() -> None:
             page.locator(".tile img").first.click()
             page.locator("#detail img").first.wait_for()
             picture(page, arguments.out / "browse_detail.jpg")
-            page.goto(f"{address}models?left=a-prediction&right=a-error")
+            page.goto(f"{address}models?left=a-error&right=b-error")
             page.wait_for_function("() => document.getElementById('right-picture').naturalWidth")
             picture(page, arguments.out / "browse_models.jpg")
             browser.close()

@@ -43,9 +43,10 @@ class Machine:
             torch.cuda.synchronize()
 
     def make(self, *shape: int, dtype: torch.dtype = torch.float32, seed: int = 0) -> Tensor:
-        """Numbers in -1..1, the same on every machine."""
-        generator = torch.Generator().manual_seed(seed + sum(shape))
-        return (torch.rand(shape, generator=generator) * 2 - 1).to(self.device, dtype)
+        """Numbers in -1..1, the same every time; drawn on the device, where they may be many."""
+        generator = torch.Generator(self.device).manual_seed(seed + sum(shape))
+        numbers = torch.rand(shape, generator=generator, device=self.device)
+        return numbers.mul_(2).sub_(1).to(dtype)
 
     @contextmanager
     def side_stream(self) -> Iterator[None]:

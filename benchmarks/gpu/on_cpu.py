@@ -4,6 +4,7 @@ Tests compare them with the reference, and `gpu_check.py --pretend` runs on them
 """
 
 import ctypes
+import os
 import shutil
 import subprocess
 from collections.abc import Callable, Iterator, Sequence
@@ -41,7 +42,15 @@ class CompiledForCpu:
         self, build: variants.Build, folder: Path, sources: Path, flags: Sequence[str] = ()
     ) -> None:
         name = f"{variants.SCALARS[build.dtype]}-{build.name.replace('/', '-')}-{build.taps}"
-        path = folder / f"{name}-{build.channels}.cpp"
+        library = folder / f"{name}-{build.channels}.so"
+        if not library.exists():
+            self._compile(build, library, sources, flags)
+        self._library = ctypes.CDLL(str(library))
+
+    def _compile(
+        self, build: variants.Build, library: Path, sources: Path, flags: Sequence[str]
+    ) -> None:
+        path = library.with_suffix(f".{os.getpid()}.cpp")
         kernels = variants.TILED_KERNELS + (() if build.taps else ("frame_gradient",))
         path.write_text(
             f'#include "{HERE / "cuda_on_cpu.h"}"\n{build.source(sources)}\n'
@@ -55,7 +64,7 @@ class CompiledForCpu:
             check=True,
             timeout=COMPILE_SECONDS,
         )
-        self._library = ctypes.CDLL(str(path.with_suffix(".so")))
+        os.replace(path.with_suffix(".so"), library)
 
     def get_function(self, name: str) -> Callable[..., None]:
         """A kernel, called with grid, block and arguments."""
@@ -71,6 +80,10 @@ class CompiledForCpu:
         return kernel
 
 
+def _no_stream(device: object) -> nullcontext[None]:
+    return nullcontext()
+
+
 @contextmanager
 def cuda_on_cpu(
     folder: Path, sources: Path = variants.FOLDER, flags: Sequence[str] = ()
@@ -83,7 +96,7 @@ def cuda_on_cpu(
 
     with (
         mock.patch.object(cuda, "_kernel", lambda name, build: module(build).get_function(name)),
-        mock.patch.object(cuda, "_torch_stream", lambda device: nullcontext()),
+        mock.patch.object(cuda, "_torch_stream", _no_stream),
     ):
         yield
 

@@ -29,14 +29,14 @@ class Part:
 
 
 PARTS = (
-    Part("machine", "parts.describe", 20, 12),
-    Part("operator against the reference", "operator_parts.against_reference", 75, 12),
+    Part("machine", "parts.describe", 20, 14),
+    Part("operator against the reference", "operator_parts.against_reference", 75, 14),
     Part("operator within PyTorch", "operator_parts.within_torch", 40, 8),
     Part("limits of the machine", "measures.limits", 10, 4),
     Part("operator: speed", "measures.operator_speed", 40, 8),
     Part("training learns", "training_parts.learns", 30, None),
-    Part("training step: speed", "measures.training_step", 50, 8),
-    Part("prediction: speed", "measures.prediction", 45, 6),
+    Part("training step: speed", "measures.training_step", 50, 6),
+    Part("prediction: speed", "measures.prediction", 45, 4),
     Part("precisions agree", "training_parts.precisions_agree", 20, None),
     Part("training resumes", "training_parts.resumes", 35, None),
     Part("two processes", "training_parts.two_processes", 20, None),
@@ -60,9 +60,9 @@ def describe(machine: Any) -> dict[str, Any]:
     }
     if machine.pretend:
         return {**found, "device": "pretended: the CPU, kernels by a C++ compiler"}
+    assert torch.cuda.is_available(), "PyTorch finds no CUDA device"
     import cupy
 
-    assert torch.cuda.is_available(), "PyTorch finds no CUDA device"
     card = torch.cuda.get_device_properties(0)
     found |= {
         "CuPy": cupy.__version__,

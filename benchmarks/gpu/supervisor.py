@@ -20,12 +20,16 @@ from typing import IO, Any
 
 from benchmarks.gpu.parts import PARTS, Part
 
+BUILDS = "MIDFRAME_PRETENDED_KERNELS"  # names the folder of kernels that the processes share
+
 Outcome = dict[str, Any]  # "part", "state" (ok, failed, skipped), "seconds", "found" or "error"
 
 
 def supervise(command: Sequence[str], parts: Sequence[tuple[Part, float]], total: float,
               tell: Callable[[str], None]) -> list[Outcome]:  # fmt: skip
     """Run parts, each within its seconds and all within ``total``; every part has an outcome.
+
+    Where the first one fails, which looks for the device, the others are skipped.
 
     Parameters
     ----------
@@ -34,6 +38,9 @@ def supervise(command: Sequence[str], parts: Sequence[tuple[Part, float]], total
     outcomes: list[Outcome] = []
     deadline = time.monotonic() + total
     while len(outcomes) < len(parts):
+        if outcomes and outcomes[0]["state"] == "failed":
+            why = {"state": "skipped", "seconds": 0.0, "found": {"skipped": "no device"}}
+            return outcomes + [{"part": part.name, **why} for part, _ in parts[1:]]
         left = parts[len(outcomes) :]
         child, results = _start(command, [part.name for part, _ in left])
         try:
@@ -41,7 +48,7 @@ def supervise(command: Sequence[str], parts: Sequence[tuple[Part, float]], total
                 outcome = _next(results, part.name, min(seconds, deadline - time.monotonic()))
                 outcomes.append(outcome)
                 tell(f"{outcome['state']:8}{outcome['seconds']:6.1f} s  {part.name}")
-                if outcome.pop("ended", False):
+                if outcome.pop("ended", False) or outcomes[0]["state"] == "failed":
                     break
         finally:
             _end(child)
@@ -115,7 +122,7 @@ def _run(machine: Any, part: Part) -> tuple[Outcome, bool]:
         }
         try:
             machine.synchronize()
-        except RuntimeError as lost:
+        except (RuntimeError, AssertionError) as lost:  # the latter of a PyTorch without CUDA
             outcome["error"] += f" (and the device is lost: {str(lost)[:200]})"
             outcome["ended"] = True
             usable = False

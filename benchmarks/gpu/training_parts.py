@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import math
 import os
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -23,26 +24,25 @@ from model.network.losses import l1
 from model.network_shape import NetworkShape
 
 SCRIPT = Path(__file__).parents[1] / "gpu_check.py"
-GAIN = 3.0  # decibels above linear interpolation that 200 steps must reach
+GAIN = 3.0  # decibels above linear interpolation that 200 steps must reach; a CPU reaches 29
 STEPS = 200
-MOTION = 3  # pixels between neighbouring frames, at most, in both directions
+MOTION = (1, 2)  # pixels down and to the right between neighbouring frames
 
 
 def moving_patches(count: int, size: int, seed: int) -> tuple[Tensor, Tensor, Tensor]:
-    """Triplets of textures that move by whole pixels: first, middle, third, each [B, 3, H, W]."""
+    """Triplets of textures that all move alike: first, middle, third, each [B, 3, H, W].
+
+    One motion, because 200 steps from linear interpolation do not learn to tell motions apart.
+    """
     generator = torch.Generator().manual_seed(seed)
-    whole = size + 2 * MOTION
+    whole = size + 2 * max(MOTION)
     noise = torch.rand(count, 3, whole // 4 + 3, whole // 4 + 3, generator=generator)
-    texture = functional.interpolate(noise, scale_factor=4, mode="bicubic")[..., :whole, :whole]
-    texture = texture.clamp(0, 1)
-    steps = torch.randint(-MOTION, MOTION + 1, (count, 2), generator=generator).tolist()
-    frames = []
-    for time in (-1, 0, 1):
-        windows = [
-            picture[:, MOTION + time * dy :, MOTION + time * dx :][:, :size, :size]
-            for picture, (dy, dx) in zip(texture, steps, strict=True)
-        ]
-        frames.append(torch.stack(windows))
+    texture = functional.interpolate(noise, scale_factor=4, mode="bicubic").clamp(0, 1)
+    down, right = MOTION
+    frames = [
+        texture[..., time * down :, time * right :][..., :size, :size].contiguous()
+        for time in (2, 1, 0)
+    ]
     return frames[0], frames[1], frames[2]
 
 
@@ -55,7 +55,7 @@ class Training:
         shape = NetworkShape(taps, width, initialisation="linear", normalise=True)
         self.machine = machine
         self.network = SepConv(shape).to(machine.device)
-        self.optimizer = torch.optim.Adamax(self.network.parameters(), lr=2e-3)
+        self.optimizer = torch.optim.Adamax(self.network.parameters(), lr=4e-3)
         self.batch, self.size = machine.pick((16, 64), (16, 64), (1, 32))
         self.dtype = {"bf16": torch.bfloat16}.get(precision)
         self.step = 0
@@ -82,10 +82,12 @@ class Training:
         return [frames.to(self.machine.device) for frames in made]
 
     @torch.no_grad()
-    def gain(self) -> float:
+    def gain(self, dtype: torch.dtype | None = None) -> float:
         """Decibels by which predictions of unseen patches are nearer than their frames' mean."""
         first, middle, third = self._patches(10**6)
-        error = (self.network(first, third) - middle).square().mean()
+        with self.machine.autocast(dtype):
+            prediction = self.network(first, third).float()
+        error = (prediction - middle).square().mean()
         linear = ((first + third) / 2 - middle).square().mean()
         return 10 * math.log10(linear.item() / error.item())
 
@@ -111,13 +113,18 @@ def learns(machine: Machine) -> dict[str, Any]:
     gain = training.gain()
     if not machine.pretend:
         assert gain >= GAIN, f"only {gain:.2f} dB above linear interpolation, not {GAIN}"
-    return {"steps": len(losses), "dB above linear interpolation": gain, "last loss": losses[-1]}
+    return {
+        "steps": len(losses),
+        "dB above linear interpolation": gain,
+        "dB of it lost in bf16": gain - training.gain(torch.bfloat16),
+        "last loss": losses[-1],
+    }
 
 
 def precisions_agree(machine: Machine) -> dict[str, Any]:
     """fp32, tf32 and bf16: a prediction's largest difference, and the losses of a training."""
     steps = machine.pick(50, 10, 2)
-    bounds = {"fp32": 0.0, "tf32": 0.01, "bf16": 0.05}
+    bounds = {"fp32": 0.0, "tf32": 0.02, "bf16": 0.1}
     found: dict[str, Any] = {}
     losses = {name: Training(machine, name).train(steps) for name in bounds}
     exact = sum(losses["fp32"])
@@ -130,38 +137,45 @@ def precisions_agree(machine: Machine) -> dict[str, Any]:
 
 def resumes(machine: Machine) -> dict[str, Any]:
     """A training that is killed and resumed ends with the same bytes as one that was not."""
+    steps, kill_at = machine.pick((20, 13), (10, 7), (2, 1))
     with TemporaryDirectory() as folder:
-        results = []
-        for name, kill in (("whole", None), ("killed", machine.pick(13, 7, 1))):
-            state = Path(folder) / f"{name}.pt"
-            command = [sys.executable, str(SCRIPT), "--train-to", str(machine.pick(20, 10, 2))]
-            command += ["--state", str(state)] + (["--pretend"] if machine.pretend else [])
-            if kill is not None:
-                ended = subprocess.run([*command, "--kill-at", str(kill)], timeout=120)
-                assert ended.returncode == -signal.SIGKILL, f"ended with {ended.returncode}"
-            done = subprocess.run(command, capture_output=True, text=True, timeout=120)
-            assert done.returncode == 0, done.stderr[-2000:]
-            results.append(json.loads(done.stdout.splitlines()[-1]))
-    whole, resumed = results
-    assert resumed["began at"] == machine.pick(13, 7, 1), resumed
-    assert whole["digest"] == resumed["digest"], "the resumed training has other weights"
-    return {"steps": whole["steps"], "resumed at": resumed["began at"], "weights": "same bytes"}
+        state = Path(folder) / "killed.pt"
+        command = [sys.executable, str(SCRIPT), "--kill-at", str(kill_at), "--state", str(state)]
+        ended = subprocess.run(command + ["--pretend"] * machine.pretend, timeout=180)
+        assert ended.returncode == -signal.SIGKILL, f"ended with {ended.returncode}"
+        with deterministic():
+            resumed, whole = Training(machine), Training(machine)
+            resumed.load(state)
+            assert resumed.step == kill_at, f"the state is of step {resumed.step}"
+            resumed.train(steps)
+            whole.train(steps)
+    assert whole.digest() == resumed.digest(), "the resumed training has other weights"
+    return {"steps": steps, "resumed at": kill_at, "weights": "same bytes"}
 
 
-def train_to(machine: Machine, steps: int, state: Path, kill_at: int | None) -> None:
-    """What `resumes` starts: train from the state there is, saving it after each step."""
+@contextmanager
+def deterministic() -> Iterator[None]:
+    """Inside, PyTorch uses only operations that give the same bytes every time."""
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    benchmark = torch.backends.cudnn.benchmark
+    torch.backends.cudnn.benchmark = False
     torch.use_deterministic_algorithms(True)
-    training = Training(machine)
-    if state.exists():
-        training.load(state)
-    began = training.step
-    while training.step < steps:
-        training.train(training.step + 1)
-        training.save(state)
-        if training.step == kill_at:
-            os.kill(os.getpid(), signal.SIGKILL)
-    print(json.dumps({"began at": began, "steps": training.step, "digest": training.digest()}))
+    try:
+        yield
+    finally:
+        torch.use_deterministic_algorithms(False)
+        torch.backends.cudnn.benchmark = benchmark
+
+
+def train_until_killed(machine: Machine, state: Path, kill_at: int) -> None:
+    """What `resumes` starts: it saves its state after each step, and kills itself."""
+    with deterministic():
+        training = Training(machine)
+        while True:
+            training.train(training.step + 1)
+            training.save(state)
+            if training.step == kill_at:
+                os.kill(os.getpid(), signal.SIGKILL)
 
 
 def two_processes(machine: Machine) -> dict[str, Any]:
@@ -175,7 +189,7 @@ def two_processes(machine: Machine) -> dict[str, Any]:
             for rank in range(2)
         ]
         try:
-            codes = [process.wait(timeout=100) for process in started]
+            codes = [process.wait(timeout=180) for process in started]
         finally:
             for process in started:
                 process.kill()
@@ -204,5 +218,5 @@ def one_of_two(machine: Machine, rank: int, meeting: Path) -> None:
     mine = slice(rank, rank + 1)
     l1(shared(first[mine], third[mine]), middle[mine]).backward()
     for parameter, wanted in zip(training.network.parameters(), whole, strict=True):
-        torch.testing.assert_close(parameter.grad, wanted, rtol=1e-3, atol=1e-6)
+        torch.testing.assert_close(parameter.grad, wanted, rtol=1e-3, atol=1e-5)
     distributed.destroy_process_group()

@@ -1,13 +1,13 @@
 """How far apart, as jump cuts are found, the frames of a triplet are."""
 
-from itertools import groupby, pairwise
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
 
 from model.evaluation.triplets import Triplet
 from model.settings import EvaluationSettings
-from pipeline.frames.losses import read_remaining
+from pipeline.frames.losses import read_remaining, runs
 from pipeline.frames.sequences import Frame, FrameSequence
 from pipeline.selection.flow_cuts import REACH, flow_cut_scores
 from pipeline.selection.jump_cuts import histogram_distance
@@ -51,10 +51,7 @@ class CutDistances:
         stop = min(max(firsts) + 3 + REACH, sequence.frame_count)
         scores = np.full(sequence.frame_count - 1, np.nan, np.float32)
         # Whoever reads the triplets tells which frames are lost.
-        remaining = enumerate(read_remaining(sequence, start, stop, []))
-        position = 0
-        for shift, run in groupby(remaining, key=lambda item: item[1][0] - item[0]):
-            found = flow_cut_scores(frame for _, (_, frame) in run)
-            scores[shift + position :][: len(found)] = found
-            position += len(found) + 1
+        for first, frames in runs(read_remaining(sequence, start, stop, [])):
+            found = flow_cut_scores(frames)
+            scores[first : first + len(found)] = found
         return scores

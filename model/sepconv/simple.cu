@@ -18,7 +18,8 @@ constexpr int STEPS = 2;     // neighbouring taps summed at once
 constexpr int CHANNELS = 3;  // channels summed at once
 
 constexpr int THREADS = 128;   // of a block, at most
-constexpr int MIN_BLOCKS = 4;  // of a multiprocessor: no more than 128 registers a thread
+// Of a multiprocessor: no more than 128 registers a thread, or 255 for sums of 64 bits.
+constexpr int MIN_BLOCKS = sizeof(SUM) == 4 ? 4 : 2;
 
 // Calls body(b, y, x) for the first of ROWS rows of each group of pixels that this thread owns.
 template <typename Body>

@@ -1,4 +1,4 @@
-"""Which CUDA kernels run for these sizes, the simple ones or those in tiles, and how they compile.
+"""Which CUDA kernels run, the simple ones or those in tiles, and how they are compiled.
 
 `simple.cu` computes anything and is what the others are compared with. `tiled.cu` is compiled for
 one number of taps and channels. Both have 32-bit indices where no tensor spans more.
@@ -63,7 +63,11 @@ class Build:
         index = "long long" if self.wide else "int"
         defined = [("SCALAR", SCALARS[self.dtype]), ("INDEX", index)]
         if self.taps:
-            defined += [("TAPS", self.taps), ("CHANNELS", self.channels), ("ROWS", self.rows)]
+            defined += [
+                ("TAPS", f"{self.taps}"),
+                ("CHANNELS", f"{self.channels}"),
+                ("ROWS", f"{self.rows}"),
+            ]
         return ("-std=c++17", *(f"-D{name}={value}" for name, value in defined))
 
     def source(self, folder: Path = FOLDER) -> str:

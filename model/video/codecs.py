@@ -30,7 +30,7 @@ class Codec:
     encoder : FFmpeg's name of the encoder.
     suffixes : of the files that hold it.
     crf : the quality that is used if none is asked for.
-    alpha : whether its encoder keeps opacity, which a list of pixel formats does not tell.
+    alpha : the files in which it keeps opacity, which an encoder's pixel formats do not tell.
     exact : whether RGB is kept as RGB.
     options : of a quality and a preset of the settings.
     """
@@ -39,7 +39,7 @@ class Codec:
     suffixes: tuple[str, ...]
     crf: int
     options: Callable[[int, str], dict[str, str]]
-    alpha: bool = False
+    alpha: tuple[str, ...] = ()
     exact: bool = False
 
 
@@ -78,9 +78,9 @@ CODECS = {
     "h264": Codec("libx264", MOST, 18, _x264),
     "hevc": Codec("libx265", MOST, 20, _x265),
     "av1": Codec("libsvtav1", (".mp4", ".m4v", ".mkv", ".webm"), 24, _av1),
-    "vp9": Codec("libvpx-vp9", (".webm", ".mkv", ".mp4", ".m4v"), 24, _vp9, alpha=True),
-    "prores": Codec("prores_ks", (".mov", ".mkv"), 0, _prores, alpha=True),
-    "ffv1": Codec("ffv1", (".mkv",), 0, _ffv1, alpha=True, exact=True),
+    "vp9": Codec("libvpx-vp9", (".webm", ".mkv", ".mp4", ".m4v"), 24, _vp9, (".webm", ".mkv")),
+    "prores": Codec("prores_ks", (".mov", ".mkv"), 0, _prores, (".mov", ".mkv")),
+    "ffv1": Codec("ffv1", (".mkv",), 0, _ffv1, (".mkv",), exact=True),
 }
 
 
@@ -134,12 +134,18 @@ def check_container(codec: str, suffix: str) -> None:
 
 
 def choose_format(
-    settings: VideoSettings, source: Layout, width: int, height: int, coarse: bool = False
+    settings: VideoSettings,
+    suffix: str,
+    source: Layout,
+    width: int,
+    height: int,
+    coarse: bool = False,
 ) -> OutputFormat:
     """What the codec of the settings keeps of a source's pixels.
 
     Parameters
     ----------
+    suffix : of the file to write.
     source : the layout of its pictures.
     coarse : whether RGB is written as 4:2:0 all the same, because the source has a palette.
 
@@ -156,7 +162,7 @@ def choose_format(
             wanted = replace(wanted, across=1, down=1)
     if source.family == "gray" and not codec.exact:
         wanted = replace(source, family="yuv", across=1, down=1)
-    if not codec.alpha:
+    if suffix not in codec.alpha:
         wanted = replace(wanted, alpha=False)
     offered = [one for one in offers(codec.encoder) if one[1].family == wanted.family]
     if not offered:
@@ -192,7 +198,10 @@ def offers(encoder: str) -> tuple[tuple[str, Layout], ...]:
         formats = av.codec.Codec(encoder, "w").video_formats or []
     except av.codec.codec.UnknownCodecError:
         return ()
-    skipped = ("yuvj", "msb", "f16", "f32", "x2")
+    # Of ranges, floats and orders that we do not make; and what libvpx lists but does not take.
+    skipped = ["yuvj", "msb", "f16", "f32", "x2"]
+    if encoder == "libvpx-vp9":
+        skipped += ["yuva422p", "yuva444p"]
     return tuple(
         (one.name, layout_of(one))
         for one in formats

@@ -13,6 +13,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, Protocol
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
@@ -61,7 +62,7 @@ def linear(first: AnyFrame, third: AnyFrame, time: float = 0.5) -> FloatFrame:
     At another ``time`` than the middle, weighted by it.
     """
     if first.dtype == np.float32:
-        return first * np.float32(1 - time) + third * np.float32(time)
+        return np.asarray(cv2.addWeighted(first, 1 - time, third, time, 0), np.float32)
     if time != 0.5:
         weights = np.float32((1 - time) / 255), np.float32(time / 255)
         return first * weights[0] + third * weights[1]

@@ -105,7 +105,7 @@ def interpolate_video(
             if rate is None
             else Rate(rate, properties.time_base)
         )
-        writing = _writing(properties, plan, settings, is_images(target))
+        writing = _writing(properties, plan, settings, target)
         start = video.start if isinstance(video, VideoSource) else Fraction(0)
         companions = Companions(None if is_folder else source, start, target)
         with closing(companions):
@@ -129,13 +129,14 @@ def interpolate_video(
 
 
 def _writing(
-    properties: VideoProperties, plan: Times | Rate, settings: VideoSettings, as_images: bool
+    properties: VideoProperties, plan: Times | Rate, settings: VideoSettings, target: Path
 ) -> Writing:
     made = (
         png_format(properties)
-        if as_images
+        if is_images(target)
         else choose_format(
             settings,
+            target.suffix.lower(),
             properties.layout,
             properties.width,
             properties.height,

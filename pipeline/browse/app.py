@@ -158,7 +158,7 @@ class _Service:
                 "of": len(collection),
                 "start": start,
                 "found": int(found[0]) if len(found) else None,
-                "rows": [collection.describe(int(row)) for row in rows[start : start + count]],
+                "rows": collection.describe_all(rows[start : start + count]),
             }
         )
 

@@ -228,14 +228,21 @@ class Collection:
 
     def describe(self, row: int) -> dict[str, Any]:
         """All that is known of a row, as JSON values (``None``: unknown)."""
-        told: dict[str, Any] = {"row": row}
+        return self.describe_all(np.array([row]))[0]
+
+    def describe_all(self, rows: NDArray[Any]) -> list[dict[str, Any]]:
+        """All that is known of some rows; see `describe`."""
+        told: dict[str, list[Any]] = {"row": rows.tolist()}
         for name in ("sequence", "reason", "split", "flag"):
-            told[name] = self.names[name][self.codes[name][row]]
+            told[name] = [self.names[name][code] for code in self.codes[name][rows].tolist()]
         for name, values in self.numbers.items():
-            value = values[row].item()
-            told[name] = value if np.isfinite(value) else None
-        flag = self.flags.get(self.window(row))
-        return told | {"note": flag.note if flag else ""}
+            chosen = values[rows]
+            known = zip(chosen.tolist(), np.isfinite(chosen).tolist(), strict=True)
+            told[name] = [value if finite else None for value, finite in known]
+        places = zip(*(told[name] for name in Window._fields), strict=True)
+        flags = [self.flags.get(Window(*place)) for place in places]
+        told["note"] = [flag.note if flag else "" for flag in flags]
+        return [dict(zip(told, row, strict=True)) for row in zip(*told.values(), strict=True)]
 
     def set_flag(self, row: int, flag: Flag | None) -> None:
         """Set or take off the flag of a row's window, and write the file of flags at once.

@@ -17,8 +17,8 @@ def describe(collection: Collection, row: int) -> dict[str, Any]:
         "generation": collection.generation,
         "because": explain(told, collection.store.manifest["settings"]),
         "triplet": [
-            {"row": other, "reason": collection.describe(other)["reason"]}
-            for other in range(int(first), int(last))
+            {"row": other["row"], "reason": other["reason"]}
+            for other in collection.describe_all(np.arange(first, last))
         ],
         "previous_triplet": _first_of(collection, row, int(first) - 1),
         "next_triplet": _first_of(collection, row, int(last)),

@@ -53,15 +53,18 @@ def passed_over(path: Path) -> Counter[str]:
     return Counter(one for one in suffixes if one not in VIDEO_SUFFIXES | IMAGE_SUFFIXES)
 
 
-def _files_below(path: Path) -> Iterator[Path]:
-    """All files below a folder, sorted; links are followed, but not in cycles."""
-    seen: set[Path] = set()
-    for folder, folders, files in os.walk(path, followlinks=True):
-        inside = Path(folder).resolve()
-        folders[:] = [] if inside in seen else sorted(n for n in folders if not n.startswith("."))
-        if inside not in seen:
-            seen.add(inside)
-            yield from (Path(folder, name) for name in sorted(files) if not name.startswith("."))
+def _files_below(folder: Path, above: frozenset[Path] = frozenset()) -> Iterator[Path]:
+    """All files below a folder; links are followed, but not back to a folder that holds them."""
+    inside = folder.resolve()
+    if inside in above:
+        return
+    with os.scandir(folder) as entries:
+        found = sorted((one for one in entries if one.name[0] != "."), key=lambda one: one.name)
+    for entry in found:
+        if entry.is_dir():
+            yield from _files_below(folder / entry.name, above | {inside})
+        else:
+            yield folder / entry.name
 
 
 def _name(root: Path, video: Path) -> str:

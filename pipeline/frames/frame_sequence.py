@@ -103,11 +103,6 @@ class FrameSequence:
         if start < stop:
             yield start, stop
 
-    def read_good(self, start: int = 0, stop: int | None = None) -> Iterator[tuple[int, Frame]]:
-        """Yield each frame that is not bad, with its index; otherwise as `read`."""
-        for first, last in self.good_runs(start, stop):
-            yield from enumerate(self.read(first, last), start=first)
-
     def _decode(self, start: int, stop: int) -> Iterator[tuple[int, Frame]]:
         index = self.frame_index()
         if isinstance(index, VideoIndex):

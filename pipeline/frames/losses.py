@@ -54,7 +54,7 @@ class Loss:
 def read_remaining(
     sequence: FrameSequence, start: int, stop: int | None, losses: list[Loss]
 ) -> Iterator[tuple[int, Frame]]:
-    """Yield each good frame that can still be read, with its index, as `FrameSequence.read_good`.
+    """Yield each frame from ``start`` to ``stop`` (excluded) that is not bad, with its index.
 
     After one that cannot be read, reading goes on at the next image, or behind the next key frame
     of a video; what is passed over is added to ``losses``.
@@ -85,6 +85,27 @@ def read_remaining(
             until = last if ready is None else min(ready, last)
             losses.append(Loss(sequence.name, str(sequence.path), position, until - 1, reason))
             position = until
+
+
+def runs(frames: Iterable[tuple[int, Frame]]) -> Iterator[tuple[int, Iterator[Frame]]]:
+    """Numbered frames in runs without a gap: the number of each run's first, and its frames.
+
+    A run has to be read to its end before the next one is asked for.
+    """
+    remaining = iter(frames)
+    following = next(remaining, None)
+
+    def run() -> Iterator[Frame]:
+        nonlocal following
+        while following is not None:
+            number, frame = following
+            yield frame
+            following = next(remaining, None)
+            if following is not None and following[0] != number + 1:
+                return
+
+    while following is not None:
+        yield following[0], run()
 
 
 def merge(losses: Iterable[Loss]) -> list[Loss]:

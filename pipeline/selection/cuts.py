@@ -1,17 +1,16 @@
 """The cuts stage: what changes between neighbouring frames of a dataset, and where cuts lie."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
 from pipeline.cluster import connect
 from pipeline.errors import MidframeError
-from pipeline.frames.losses import Loss, list_once, merge, read_remaining
-from pipeline.frames.sequences import Frame, FrameSequence, open_frames
+from pipeline.frames.losses import Loss, list_once, merge, read_remaining, runs
+from pipeline.frames.sequences import FrameSequence, open_frames
 from pipeline.progress import progress
 from pipeline.provenance import publish, read_manifest, write_manifest
 from pipeline.selection.flow_cuts import cut_scores
@@ -35,28 +34,16 @@ def _sequence_changes(
     else:
         # Unknown (NaN) beside a bad frame, where there is no triplet.
         measures = np.full((sequence.frame_count - 1, len(COLUMNS)), np.nan, np.float32)
-        for first, rows in _runs(read_remaining(sequence, 0, None, losses), settings):
+        for first, frames in runs(read_remaining(sequence, 0, None, losses)):
+            meter = FrameMeter(settings.bins, settings.method == "flow")
+            for frame in frames:
+                meter.add(frame)
+            rows = meter.measures().table(settings)
             measures[first : first + len(rows)] = rows
     table = pd.DataFrame(measures, columns=list(COLUMNS))
     table.insert(0, "sequence", sequence.name)
     table.insert(1, "frame", np.arange(len(table)))
     return table, losses
-
-
-def _runs(
-    frames: Iterable[tuple[int, Frame]], settings: CutSettings
-) -> Iterator[tuple[int, NDArray[np.float32]]]:
-    """Measures of numbered frames in runs without a gap, each with the number of its first."""
-    meter, first, expected = None, 0, -1
-    for index, frame in frames:
-        if meter is None or index != expected:
-            if meter is not None:
-                yield first, meter.measures().table(settings)
-            meter, first = FrameMeter(settings.bins, settings.method == "flow"), index
-        meter.add(frame)
-        expected = index + 1
-    if meter is not None:
-        yield first, meter.measures().table(settings)
 
 
 def measure(

@@ -62,7 +62,7 @@ class Measures:
     Attributes
     ----------
     counts : uint32 ``[frames, 3, bins]``, histograms of red, green and blue.
-    changes : float32 ``[frames - 1, 8]``, see `pipeline.selection.frame_changes.frame_changes`.
+    changes : float32 ``[frames - 1, 9]``, see `pipeline.selection.frame_changes.frame_changes`.
     """
 
     counts: NDArray[np.uint32]
@@ -81,7 +81,7 @@ class Measures:
         return Measures(self.counts[first:stop], changes)
 
     def table(self, settings: CutSettings) -> NDArray[np.float32]:
-        """Float32 ``[frames - 1, 11]``, the columns `COLUMNS`, as the settings ask for them."""
+        """Float32 ``[frames - 1, 12]``, the columns `COLUMNS`, as the settings ask for them."""
         rows = np.empty((len(self.changes), len(COLUMNS)), np.float32)
         rows[:, : len(HISTOGRAMS)] = distances_of_counts(self.counts, settings.bins)
         rows[:, len(HISTOGRAMS) :] = self.changes

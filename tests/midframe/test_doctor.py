@@ -85,6 +85,17 @@ def test_without_a_cuda_device_the_cpu_is_named(
     assert "without CUDA" in doctor.gpu().advice
 
 
+def test_a_gpu_comes_with_the_command_that_checks_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    import torch
+
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda index: f"card {index}")
+    found = doctor.gpu()
+    assert (found.state, found.seen) == ("ok", "card 0, card 1")
+    assert "make gpu-check" in found.advice
+
+
 def test_missing_cupy_comes_with_how_to_get_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(doctor.util, "find_spec", lambda name: None)
     assert "pip install 'midframe[cuda]'" in doctor.cupy().advice

@@ -14,7 +14,7 @@ from model.settings import VideoSettings
 from model.video.codecs import CODECS, choose_format
 from model.video.files import VideoSource, to_rgb
 from model.video.interpolation import linear
-from model.video.planes import Layout, layout_of
+from model.video.planes import Layout, layout_of, planes_of
 from model.video.properties import mastering_of
 from model.video.smoothing import interpolate_video
 from pipeline.errors import MidframeError
@@ -143,8 +143,24 @@ def test_vp9_keeps_its_opacity_and_h264_names_its_loss(
         [(a.astype(float) + b[3]) / 2 for a, b in zip(found[::2], pictures[1:], strict=False)],
         3,
     )
-    interpolate_video(source, tmp_path / "out.mp4", linear, 2, settings("h264"))
-    assert "out.mp4: opacity is dropped" in capsys.readouterr().err
+    for codec in ("h264", "vp9"):
+        interpolate_video(source, tmp_path / "out.mp4", linear, 2, settings(codec))
+        assert "out.mp4: opacity is dropped" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("codec", "chroma"), [("vp9", "4:2:0"), ("prores", "4:4:4"), ("ffv1", "4:4:4")]
+)
+def test_opacity_is_kept_in_matroska_too(codec: str, chroma: str, tmp_path: Path) -> None:
+    pictures = moving("yuva444p", 2)
+    source = encode_planes(tmp_path / "in.mkv", pictures, "yuva444p")
+    interpolate_video(source, tmp_path / "out.mkv", linear, 2, settings(codec))
+    with closing(VideoSource(tmp_path / "out.mkv")) as video:
+        layout, frames = video.properties.layout, list(video.read())
+    assert layout.alpha
+    assert layout.chroma == chroma
+    share = planes_of(frames[2], layout)[3].astype(float) / layout.peak
+    near([share], [pictures[1][3] / 255], 0.02)
 
 
 def test_prores_4444_keeps_opacity(tmp_path: Path) -> None:
@@ -265,7 +281,7 @@ def test_frames_that_change_their_size_are_one_clear_line(bikes: Frame, tmp_path
         ("h264", Layout("yuv", 10, 0, 0), "yuv444p10le"),
         ("hevc", Layout("yuv", 16, 0, 0), "yuv444p12le"),
         ("av1", Layout("yuv", 12, 1, 0), "yuv420p10le"),
-        ("vp9", Layout("yuv", 8, 0, 0, alpha=True), "yuva444p"),
+        ("vp9", Layout("yuv", 8, 0, 0, alpha=True), "yuva420p"),
         ("prores", Layout("yuv", 8, 1, 1), "yuv422p10le"),
         ("prores", Layout("rgb", 16, full=True), "yuv444p10le"),
         ("ffv1", Layout("rgb", 16, full=True, alpha=True), "gbrap16le"),
@@ -274,7 +290,7 @@ def test_frames_that_change_their_size_are_one_clear_line(bikes: Frame, tmp_path
     ],
 )
 def test_each_codec_keeps_what_its_encoder_can(codec: str, source: Layout, kept: str) -> None:
-    made = choose_format(settings(codec), source, 64, 48)
+    made = choose_format(settings(codec), CODECS[codec].suffixes[0], source, 64, 48)
     assert made.layout.name == kept
     assert bool(made.changes) == (
         made.layout.bits < source.bits

@@ -63,7 +63,7 @@ def test_fifty_tabs_at_a_time_are_answered(copied: Callable[[], Path]) -> None:
         def tab(number: int) -> int:
             # What a page asks for, over one connection that stays open to the end.
             with requests.Session() as session:
-                together.wait(TIMEOUT)
+                together.wait(120)
                 asked = [f"{store}/columns", f"{store}/what-if?what_if=motion_scale:{number + 1}"]
                 asked += [f"{store}/rows?motion={number / 50}~&sort=-motion"]
                 asked += [f"{server.address}/tiles/0/{now}/{row}/96" for row in (number % 48, 3)]

@@ -19,6 +19,7 @@ from hypothesis import strategies as st
 from pipeline.cluster import Cluster
 from pipeline.errors import MidframeError
 from pipeline.frames.sequences import FrameSequence, open_frames
+from pipeline.selection import patches as sampling
 from pipeline.selection.candidates import read_taken
 from pipeline.selection.cuts import measure
 from pipeline.selection.motion import score
@@ -130,7 +131,7 @@ def killed(task):
     if not calls:
         os.kill(os.getpid(), 9)
     calls -= 1
-    original(task)
+    return original(task)
 
 setattr(module, name, killed)
 settings = PatchSettings.model_validate_json(sys.argv[2])
@@ -272,14 +273,14 @@ def test_frames_far_from_every_triplet_of_a_shard_are_not_decoded(
     source: Source, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     decoded: list[tuple[str, int]] = []
-    read_good = FrameSequence.read_good
+    read = sampling.read_remaining
 
-    def noted(self: FrameSequence, start: int = 0, stop: int | None = None) -> Iterator[Any]:
-        for index, frame in read_good(self, start, stop):
-            decoded.append((self.name, index))
+    def noted(sequence: FrameSequence, *arguments: Any) -> Iterator[Any]:
+        for index, frame in read(sequence, *arguments):
+            decoded.append((sequence.name, index))
             yield index, frame
 
-    monkeypatch.setattr(FrameSequence, "read_good", noted)
+    monkeypatch.setattr(sampling, "read_remaining", noted)
     settings = with_settings(
         count=3, window="centre", cut_threshold=1.0, repeat_threshold=None, seed=5
     )
