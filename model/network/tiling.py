@@ -171,5 +171,5 @@ def _double(features: Tensor, axis: int, place: _Place) -> Tensor:
     weight = (source - lower).clamp_(0, 1).to(exact)
     shape = [1] * features.dim()
     shape[axis] = 2 * length
-    neighbours = (features.index_select(axis, place).to(exact) for place in (lower, upper))
-    return torch.lerp(*neighbours, weight.view(shape)).to(features.dtype)
+    below, above = (features.index_select(axis, index).to(exact) for index in (lower, upper))
+    return torch.lerp(below, above, weight.view(shape)).to(features.dtype)
