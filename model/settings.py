@@ -18,6 +18,7 @@ FLOW_METHODS = ("flow", "flow-fast")
 WITHOUT_WEIGHTS = (LINEAR, *FLOW_METHODS)
 """Models that are named instead of trained, wherever a model is asked for."""
 
+Precision = Literal["auto", "fp32", "bf16"]
 LossName = Literal["l1", "l2", "ssim", "vgg", "combined"]
 
 
@@ -366,6 +367,10 @@ class VideoSettings(Settings):
     stops, `skip` names them and goes on with the others."""
     segment_minutes: float = Field(2, gt=0)
     """Minutes of the source after which what is made is safe from an interruption."""
+    precision: Precision = "auto"
+    """Arithmetic of the network on a CPU. `auto`: bfloat16 where the processor computes in it
+    (AVX512-BF16, AMX) and the network is wide (`width` 0.25 or more), which takes half the time;
+    else float32. Evaluations always take float32."""
     tile_pixels: int = Field(2048 * 1280, ge=32 * 32)
     """Pixels of the largest piece of a frame that the network sees at once; bounds the memory."""
 

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Iterator
 from itertools import islice
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from pipeline.caches import prepare_caches
 from pipeline.errors import MidframeError
 from pipeline.extras import missing, needs
 from pipeline.processor import THREAD_COUNTS, choose_threads
@@ -160,6 +161,8 @@ def connect(workers: int | None = None, scheduler: str | None = None) -> Iterato
                     f"{scheduler}: this Dask scheduler has no workers; start some with "
                     f"`dask worker {scheduler} --nthreads 1`"
                 ) from None
+            # Also of workers that join later: they may stand on a read-only installation.
+            client.register_worker_callbacks(prepare_caches)
             yield Cluster(client)
     else:
         if workers is None:

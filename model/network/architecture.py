@@ -101,7 +101,8 @@ class SepConv(nn.Module):
         Parameters
         ----------
         first, third : Tensor [B, 3, H, W]
-            RGB, 0..1, any height and width.
+            RGB, 0..1, any height and width. Where the weights are bfloat16, the kernels are
+            predicted in it; the frames stay as they are, and are convolved in their own precision.
 
         Returns
         -------
@@ -119,7 +120,9 @@ class SepConv(nn.Module):
                 f"{list(first.shape)} and {list(third.shape)}"
             )
         height, width = first.shape[2:]
-        kernels = [k[:, :, :height, :width] for k in self._kernels(first, third)]
+        kernels = [
+            kernel[:, :, :height, :width].to(first.dtype) for kernel in self._kernels(first, third)
+        ]
         vertical_first, horizontal_first, vertical_third, horizontal_third = kernels
         margin = (self.settings.kernel_length // 2,) * 4
         middle = self.convolve(
@@ -134,7 +137,7 @@ class SepConv(nn.Module):
 
     def _kernels(self, first: Tensor, third: Tensor) -> list[Tensor]:
         """Kernels of every pixel, in the order of `HEADS`: each [B, K, H', W'], H' >= H."""
-        frames = torch.cat([first, third], dim=1)
+        frames = torch.cat([first, third], dim=1).to(next(self.parameters()).dtype)
         height, width = frames.shape[2:]
         below, beside = -height % SIZE_MULTIPLE, -width % SIZE_MULTIPLE
         if below or beside:
