@@ -1,7 +1,10 @@
 # make demo    run the whole experiment on real clips, from video to report
 # make test    run all tests            make test-fast    without the slow ones
+# make demo-times    how long installation and each step of make demo took
+# make test-lowest   the fast tests with the lowest versions that pyproject.toml allows
 # make browse-demo   look at the patches and models of make demo
 # make lint    check style and types    make bench        measure against the alternatives
+# make test-cluster   the graph on a real SLURM; make test-faults   each stage under each fault
 # make docs    build the site of docs/ in build/docs
 # make gpu-check   prove and measure everything that runs on a GPU, in 8 minutes
 #
@@ -16,7 +19,7 @@ SNAKEMAKE := $(BIN)/snakemake --profile profiles/default
 DEMO := results/demo
 REPORT := $(DEMO)/snakemake_report.html
 
-.PHONY: demo browse-demo browse-pictures test test-fast lint format docs bench gpu-check lock schema clean help
+.PHONY: demo browse-demo browse-pictures test test-fast test-cluster test-faults lint format docs bench gpu-check lock schema clean help demo-times test-lowest
 
 help:
 	@sed -n 's/^# \{0,1\}//p;/^$$/q' Makefile
@@ -25,10 +28,11 @@ $(READY): requirements.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 	    { echo "Python 3.11 or newer is needed; set PYTHON=/path/to/python3.11" >&2; exit 1; }
 	@echo "Setting up .venv with the packages of requirements.lock (some minutes, once) ..."
+	@date +%s > .venv.begun
 	@$(PYTHON) -m venv --clear .venv
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --requirement requirements.lock
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --editable .
-	@touch $@
+	@echo "installation: $$(( $$(date +%s) - $$(cat .venv.begun) )) s" > $@; rm .venv.begun
 
 demo: $(READY)
 	@echo "Running the demonstration on $(CORES) cores; results go to $(DEMO) ..."
@@ -40,6 +44,10 @@ demo: $(READY)
 	fi
 	@echo "Report:  $(REPORT)"
 	@echo "Results: $(DEMO) (tables, figures, inspection, videos)"
+
+demo-times: $(READY)
+	@cat $(READY)
+	@$(BIN)/python -m workflow.times $(DEMO)
 
 BROWSED = $(DEMO)/patches/train $(DEMO)/patches/validation $(wildcard $(DEMO)/evaluations/*/*)
 
@@ -60,6 +68,30 @@ test: $(READY)
 
 test-fast: $(READY)
 	@$(PYTEST) -m "not slow"
+
+# With SLURM's plugins, which nothing else needs.
+CLUSTER_READY := .venv/cluster.installed
+$(CLUSTER_READY): $(READY)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable ".[slurm]"
+	@touch $@
+
+# Root, and `apt-get install slurm-wlm munge`; about ten minutes.
+test-cluster: $(CLUSTER_READY)
+	@MIDFRAME_CLUSTER_TESTS=1 OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/cluster
+
+# Root, for small disks. Writes the table of docs/reliability.md.
+test-faults: $(READY)
+	@MIDFRAME_FAULT_TESTS=1 OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/faults
+
+# Some gigabytes the first time: the lowest torch comes with CUDA's libraries.
+LOWEST := .venv-lowest
+test-lowest: pyproject.toml
+	@$(PYTHON) -m venv --clear $(LOWEST)
+	@$(LOWEST)/bin/python -m pip install --quiet --disable-pip-version-check uv
+	@$(LOWEST)/bin/uv pip compile --quiet --resolution lowest-direct --extra test pyproject.toml --output-file $(LOWEST)/lowest.txt
+	@$(LOWEST)/bin/uv pip install --quiet --python $(LOWEST)/bin/python --requirement $(LOWEST)/lowest.txt
+	@$(LOWEST)/bin/uv pip install --quiet --python $(LOWEST)/bin/python --no-deps --editable .
+	@OMP_NUM_THREADS=1 $(LOWEST)/bin/python -m pytest --numprocesses $$($(LOWEST)/bin/python -m pipeline.processor) --dist loadfile -m "not slow"
 
 lint: $(READY)
 	@echo "Checking style, types and rules ..."
@@ -99,7 +131,7 @@ gpu-check:
 # Resolve the pinned dependencies again. A "+cpu" label names a build of the same version.
 lock:
 	@rm -rf .lock-venv && $(PYTHON) -m venv .lock-venv
-	@.lock-venv/bin/python -m pip install --quiet ".[test,lint,docs]"
+	@.lock-venv/bin/python -m pip install --quiet ".[browse,workflow,test,lint,docs]"
 	@{ echo "# All packages, by version: made by \`make lock\` from pyproject.toml."; \
 	   .lock-venv/bin/python -m pip freeze --exclude midframe | sed 's/+cpu$$//'; } > requirements.lock
 	@rm -rf .lock-venv
@@ -112,4 +144,4 @@ schema: $(READY)
 	@$(BIN)/python -m workflow.experiment reference > docs/settings.md
 
 clean:
-	rm -rf .venv .snakemake results build *.egg-info
+	rm -rf .venv $(LOWEST) .snakemake results build *.egg-info

@@ -1,12 +1,14 @@
 """Quality and speed of predicting frames without a network, on real clips that pip installs.
 
-    python benchmarks/bench_interpolation.py [--every N]
+    python benchmarks/bench_interpolation.py [--every N] [--motion]
 
 Of each clip every other frame (distance 2), or three of four (distance 4), are taken out and the
 middle one is predicted again; no triplet holds a jump cut. Prints the mean PSNR of the predicted
 frames (peak 255, RGB, after rounding) and, at 640x360 and 1920x1080, predicted frames a second by
 the clock, with the cores of this machine. FFmpeg's `minterpolate` (motion-compensated, overlapped
-blocks, bidirectional, variable block size) stands beside, where the command `ffmpeg` is installed.
+blocks, bidirectional, variable block size) stands beside, where the command `ffmpeg` is installed;
+its time holds the pipes to and from it. `--motion` compares other sources of the motion instead,
+each followed in the same way.
 """
 
 import argparse
@@ -25,12 +27,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from model.evaluation.metrics import quantise
+from model.video.flow_prediction import METHODS, find_motion, follow
 from model.video.interpolation import load_predictor
+from pipeline.flow.optical_flow import compute_flow
 
 Frame = NDArray[np.uint8]
 
 CUTS = {"bikes": (29, 75, 136, 186, 241), "bigbuckbunny": (), "carphone_pristine": ()}
 MODELS = ("linear", "flow", "flow-fast")
+SOURCES = ("ours", "dis", "farneback", "simpleflow")
 MINTERPOLATE = "mi_mode=mci:mc_mode=aobmc:me_mode=bidir:vsbmc=1"
 FFMPEG_SECONDS = 900
 
@@ -94,10 +99,63 @@ def speed(model: str, first: Frame, third: Frame, seconds: float = 3.0) -> float
     return count / (time.perf_counter() - start)
 
 
+def minterpolate_speed(first: Frame, third: Frame, pairs: int = 10) -> float:
+    frames = [first, third] * pairs
+    start = time.perf_counter()
+    made = minterpolate(frames)
+    return len(made) / 2 / (time.perf_counter() - start)
+
+
+def moved_by(source: str, first: Frame, third: Frame) -> NDArray[np.float32]:
+    """The middle frame, with the motion of one of `SOURCES`."""
+    if source == "ours":
+        flows = find_motion(first, third, METHODS["flow"])
+    else:
+        # SimpleFlow has no motion for some pixels: they stand still.
+        flows = [
+            np.nan_to_num(compute_flow(*pair, source)) for pair in ((first, third), (third, first))
+        ]
+    return follow(first, third, flows, np.float32(0.5), METHODS["flow"].stride)
+
+
+def compare_motion(every: int) -> None:
+    print(f"{'PSNR, dB':<22}" + "".join(f"{name:>14}" for name in SOURCES))
+    seconds = dict.fromkeys(SOURCES, 0.0)
+    columns: dict[str, list[float]] = {name: [] for name in SOURCES}
+    count = 0
+    for clip in CUTS:
+        frames = read(clip)
+        for distance in (2, 4):
+            chosen = list(firsts(clip, len(frames), distance))[::every]
+            count += len(chosen)
+            for name in SOURCES:
+                start = time.perf_counter()
+                scores = [
+                    psnr(
+                        quantise(moved_by(name, frames[i], frames[i + distance]), "round"),
+                        frames[i + distance // 2],
+                    )
+                    for i in chosen
+                ]
+                seconds[name] += time.perf_counter() - start
+                columns[name].append(statistics.fmean(scores))
+            row = "".join(f"{columns[name][-1]:14.2f}" for name in SOURCES)
+            print(f"{clip + ', ' + str(distance):<22}{row}", flush=True)
+    means = "".join(f"{statistics.fmean(columns[name]):14.2f}" for name in SOURCES)
+    print(f"{'mean':<22}{means}")
+    row = "".join(f"{seconds[name] / count:14.2f}" for name in SOURCES)
+    print(f"{'seconds a frame':<22}{row}")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--every", type=int, default=1, help="measure every Nth triplet only")
-    every = parser.parse_args().every
+    parser.add_argument("--motion", action="store_true", help="compare sources of the motion")
+    options = parser.parse_args()
+    every = options.every
+    if options.motion:
+        compare_motion(every)
+        return
     has_ffmpeg = shutil.which("ffmpeg") is not None
     names = [*MODELS, *(["minterpolate"] if has_ffmpeg else [])]
     if not has_ffmpeg:
@@ -134,6 +192,8 @@ def main() -> None:
             for f in (first, third)
         ]
         row = "".join(f"{speed(name, pair[0], pair[1]):14.1f}" for name in MODELS)
+        if has_ffmpeg:
+            row += f"{minterpolate_speed(pair[0], pair[1]):14.1f}"
         print(f"{f'{size[0]}x{size[1]}':<22}{row}", flush=True)
 
 

@@ -4,9 +4,10 @@
 
 The network, batches and crops of the demonstration's first stage, in processes of their own that
 are told their threads as the commands are. Rows: alone; beside another such training; beside a busy
-loop for each core; with four times as many threads as cores; and both cores' worth of quota is not
-to be had here without a container. The fair share is the rate alone, less what the others are
-entitled to: half of it beside another training, and beside one busy loop a core half as well.
+loop for each core; with four times as many threads asked for as there are cores, of which the
+commands start as many as there are cores; and with all of them started, as where a limit cannot be
+seen. The fair share is the rate alone, less what the others are entitled to: half of it beside
+another training, and beside one busy loop a core half as well.
 """
 
 import argparse
@@ -115,6 +116,11 @@ def main() -> None:
         ("alone", alone, 1.0),
         ("beside another training", measure([chosen.count] * 2, given.seconds), 0.5),
         (f"beside {cores} busy loops", measure([chosen.count], given.seconds, cores), 0.5),
+        (
+            f"{4 * cores} threads asked for",
+            measure([choose_threads(4 * cores).count], given.seconds),
+            1.0,
+        ),
         (f"{4 * cores} threads on {cores} cores", measure([4 * cores], given.seconds), 1.0),
     ]
     print(f"{'':30}{'samples/s':>10}{'of the fair share':>20}")

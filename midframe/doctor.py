@@ -14,8 +14,9 @@ from importlib import metadata, util
 from pathlib import Path
 from typing import Literal
 
+from midframe import PACKAGES
 from pipeline.extras import EXTRAS, missing
-from pipeline.processor import choose_threads
+from pipeline.processor import choose_threads, computes_bfloat16
 
 NEEDED_ENCODERS = ("libx264",)  # videos are written by it
 OTHER_ENCODERS = ("libx265", "libsvtav1", "ffv1")
@@ -50,8 +51,8 @@ def cores() -> Finding:
     """Cores of the machine, those that this process may use, and the threads that are chosen."""
     found = choose_threads()
     seen = f"{found.cores.allowed} of {found.cores.seen} may be used; {found.count} threads"
-    if found.count > found.cores.allowed:
-        advice = f"{found.source}: more threads than cores wait for one another; ask for fewer"
+    if found.asked is not None:
+        advice = f"{found.source} asks for {found.asked}; more threads than cores only wait"
         return Finding("cores", "absent", seen, advice)
     limit = found.source or found.cores.reason
     return Finding("cores", "ok", seen, f"the limit is {limit}" if limit else "")
@@ -67,7 +68,19 @@ def instructions() -> Finding:
     if "avx2" not in FEATURES and platform.machine().lower() in ("x86_64", "amd64"):
         advice = "without AVX2 the optical flow takes two to three times as long"
         return Finding("instructions", "absent", seen, advice)
-    return Finding("instructions", "ok", seen)
+    advice = "videos are interpolated in bfloat16" if computes_bfloat16() else ""
+    return Finding("instructions", "ok", seen, advice)
+
+
+def names() -> Finding:
+    """Files here that ``python -m model`` would run instead of ours."""
+    here = Path.cwd()
+    shadows = [name for name in PACKAGES if (here / f"{name}.py").is_file()]
+    if shadows:
+        files = ", ".join(f"{name}.py" for name in shadows)
+        advice = "`midframe` and `python -m midframe` ignore them; `python -m model` would run them"
+        return Finding("names", "ok", f"{files} in {here}", advice)
+    return Finding("names", "ok", "no file here has the name of one of our packages")
 
 
 def extras() -> Finding:
@@ -233,6 +246,7 @@ CHECKS: tuple[Callable[[], Finding], ...] = (
     extras,
     cores,
     instructions,
+    names,
     gpu,
     cupy,
     encoders,

@@ -33,6 +33,7 @@ QUIET_WAITING = {"OMP_WAIT_POLICY": "PASSIVE", "GOMP_SPINCOUNT": "0", "KMP_BLOCK
 # Variables that say how many threads a process should have: our setting, SLURM's, and OpenMP's,
 # which Snakemake sets for each job and people set themselves.
 SHARES = ("SLURM_CPUS_PER_TASK", "OMP_NUM_THREADS")
+BFLOAT16 = frozenset({"avx512_bf16", "amx_bf16", "bf16"})  # Linux's names of the instructions
 PROCESSES = "LOCAL_WORLD_SIZE"  # of one training on this machine: torchrun's, and our launcher's
 
 
@@ -44,10 +45,12 @@ class Limit:
     ----------
     cores : how many it leaves, at least 1.
     source : who says so, as a log shows it.
+    firm : whether the machine enforces it; a share is a wish, which a number asked for overrides.
     """
 
     cores: int
     source: str
+    firm: bool = False
 
 
 @dataclass(frozen=True)
@@ -67,6 +70,11 @@ class Cores:
     def allowed(self) -> int:
         """Cores that all limits leave."""
         return min([self.seen, *(limit.cores for limit in self.limits)])
+
+    @property
+    def enforced(self) -> int:
+        """Cores that the machine itself leaves: more threads only wait for one another."""
+        return min([self.seen, *(limit.cores for limit in self.limits if limit.firm)])
 
     @property
     def reason(self) -> str:
@@ -97,11 +105,12 @@ def find_cores(
         seen = os.cpu_count() or 1
         # Linux only; elsewhere there is no affinity to ask for.
         if hasattr(os, "sched_getaffinity"):
-            limits.append(Limit(len(os.sched_getaffinity(0)), "the affinity of the process"))
+            limits.append(Limit(len(os.sched_getaffinity(0)), "the affinity of the process", True))
     quota = cgroup_quota(root)
     if quota is not None:
         # A thread beyond whole cores would be stopped for part of each period, and others wait.
-        limits.append(Limit(max(1, math.floor(quota)), f"a quota of {quota:g} (cgroup)"))
+        source = f"a quota of {quota:g} (cgroup)"
+        limits.append(Limit(max(1, math.floor(quota)), source, True))
     processes = _number(environment, PROCESSES)
     for name in SHARES:
         share = _number(environment, name)
@@ -120,6 +129,23 @@ def cgroup_quota(root: Path = Path("/")) -> float | None:
     """
     quotas = [quota for group in _groups(root) if (quota := _quota(group)) is not None]
     return min(quotas, default=None)
+
+
+def computes_bfloat16(root: Path = Path("/")) -> bool:
+    """Whether the processor multiplies bfloat16 itself: AVX512-BF16 or AMX, or Arm's.
+
+    Others convert each number and take longer than in float32. Where ``proc/cpuinfo`` does not say,
+    the answer is no.
+    """
+    try:
+        text = (root / "proc/cpuinfo").read_text()
+    except OSError:
+        return False
+    for line in text.splitlines():
+        name, _, flags = line.partition(":")
+        if name.strip() in ("flags", "Features"):
+            return not BFLOAT16.isdisjoint(flags.split())
+    return False
 
 
 def _groups(root: Path) -> Iterator[Path]:
@@ -181,19 +207,24 @@ class Threads:
     count : threads for each library.
     cores : what it was chosen from.
     source : who chose it; empty if it is simply what is allowed.
+    asked : what was asked for, where that is more than the machine leaves.
     """
 
     count: int
     cores: Cores
     source: str
+    asked: int | None = None
 
     def __str__(self) -> str:
         text = f"{self.count} thread{'s' if self.count > 1 else ''}, of {self.cores.seen} cores"
         source = self.source or self.cores.reason
         if source:
             text += f" ({source})"
-        if self.count > self.cores.allowed:
-            text += f"; only {self.cores.allowed} may be used here, so they wait for one another"
+        if self.asked is not None:
+            text += (
+                f"; {self.asked} were asked for, but more than {self.cores.enforced} would wait "
+            )
+            text += "for one another here"
         return text
 
 
@@ -208,8 +239,9 @@ def choose_threads(
     Parameters
     ----------
     wanted : what the user asks for; default: the environment variable `SETTING` does, and without
-        it as many as there are cores allowed. What is asked for is taken as it is, except that
-        several processes of one training share it.
+        it as many as there are cores allowed. It overrides shares (SLURM's, OpenMP's), not what
+        the machine enforces: affinity, quota, and the number of cores. Several processes of one
+        training share it.
 
     Raises
     ------
@@ -225,7 +257,9 @@ def choose_threads(
         return Threads(cores.allowed, cores, "")
     if wanted < 1:
         raise MidframeError(f"--threads: must be at least 1, not {wanted}")
-    return Threads(max(1, wanted // (_number(environment, PROCESSES) or 1)), cores, source)
+    processes = _number(environment, PROCESSES) or 1
+    count = max(1, min(wanted, cores.enforced) // processes)
+    return Threads(count, cores, source, wanted if wanted > cores.enforced else None)
 
 
 def use_threads(

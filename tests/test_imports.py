@@ -22,6 +22,7 @@ PURE = (
     "pipeline/selection/window_motion.py",
     "model/sepconv",
     "model/video/flow_prediction.py",
+    "model/video/inverse_search.py",
     "model/video/warping.py",
     "model/network/architecture.py",
     "model/network/losses.py",

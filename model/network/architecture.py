@@ -92,13 +92,17 @@ class SepConv(nn.Module):
         frames = torch.cat([total + difference, total - difference], dim=1)
         first.copy_(DIFFERENCE_GAIN * math.sqrt(0.5) * frames)
 
+    # By another one where the operator has to be made of standard ones: `model.sharing.export`.
+    convolve = staticmethod(separable_convolution)
+
     def forward(self, first: Tensor, third: Tensor) -> Tensor:
         """Predict the frame in the middle.
 
         Parameters
         ----------
         first, third : Tensor [B, 3, H, W]
-            RGB, 0..1, any height and width.
+            RGB, 0..1, any height and width. Where the weights are bfloat16, the kernels are
+            predicted in it; the frames stay as they are, and are convolved in their own precision.
 
         Returns
         -------
@@ -116,12 +120,14 @@ class SepConv(nn.Module):
                 f"{list(first.shape)} and {list(third.shape)}"
             )
         height, width = first.shape[2:]
-        kernels = [k[:, :, :height, :width] for k in self._kernels(first, third)]
+        kernels = [
+            kernel[:, :, :height, :width].to(first.dtype) for kernel in self._kernels(first, third)
+        ]
         vertical_first, horizontal_first, vertical_third, horizontal_third = kernels
         margin = (self.settings.kernel_length // 2,) * 4
-        middle = separable_convolution(
+        middle = self.convolve(
             functional.pad(first, margin, mode="replicate"), vertical_first, horizontal_first
-        ) + separable_convolution(
+        ) + self.convolve(
             functional.pad(third, margin, mode="replicate"), vertical_third, horizontal_third
         )
         if self.settings.normalise:
@@ -131,7 +137,7 @@ class SepConv(nn.Module):
 
     def _kernels(self, first: Tensor, third: Tensor) -> list[Tensor]:
         """Kernels of every pixel, in the order of `HEADS`: each [B, K, H', W'], H' >= H."""
-        frames = torch.cat([first, third], dim=1)
+        frames = torch.cat([first, third], dim=1).to(next(self.parameters()).dtype)
         height, width = frames.shape[2:]
         below, beside = -height % SIZE_MULTIPLE, -width % SIZE_MULTIPLE
         if below or beside:

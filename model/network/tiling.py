@@ -166,9 +166,10 @@ def _double(features: Tensor, axis: int, place: _Place) -> Tensor:
     # At the tile's edges a neighbour may lie outside; what comes of that is in the margin.
     lower = source.floor().long().clamp_(0, length - 1)
     upper = (lower + 1).clamp_(max=length - 1)
-    weight = (source - lower).clamp_(0, 1).to(features.dtype)
+    # The weights have more digits than bfloat16 keeps.
+    exact = torch.promote_types(features.dtype, torch.float32)
+    weight = (source - lower).clamp_(0, 1).to(exact)
     shape = [1] * features.dim()
     shape[axis] = 2 * length
-    return torch.lerp(
-        features.index_select(axis, lower), features.index_select(axis, upper), weight.view(shape)
-    )
+    below, above = (features.index_select(axis, index).to(exact) for index in (lower, upper))
+    return torch.lerp(below, above, weight.view(shape)).to(features.dtype)

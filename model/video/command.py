@@ -70,13 +70,19 @@ def interpolate(arguments: argparse.Namespace) -> None:
         if rate is not None or arguments.times not in (None, 2):
             option = "--times" if rate is None else "--rate"
             raise MidframeError(f"{option}: for videos only; two images give one between them")
-        predictor = load_predictor(arguments.model, arguments.device, settings.tile_pixels)
+        predictor = load_predictor(
+            arguments.model, arguments.device, settings.tile_pixels, precision=settings.precision
+        )
         interpolate_images(first, third, target, predictor)
         return
     for source, target in pairs:
         check_paths(source, target, settings)
     predictor = load_predictor(
-        arguments.model, arguments.device, settings.tile_pixels, arguments.between
+        arguments.model,
+        arguments.device,
+        settings.tile_pixels,
+        arguments.between,
+        settings.precision,
     )
     make = partial(
         interpolate_video,

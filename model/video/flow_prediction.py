@@ -1,15 +1,12 @@
 """The frame at any time between two, by optical flow: no network, no weights, no GPU.
 
 The traditional way of interpolating frames, which Niklaus et al. (2017) set their network against.
-Dense inverse search (Kroeger et al. 2016, by OpenCV) finds the motion in both directions. Each
-flow is carried to the wanted time; along each, both frames are warped there, which gives two
-candidates (`model.video.warping.warp`); they are weighed by the inverse square of what their two
-warped frames disagree about.
+Dense inverse search finds the motion in both directions (`model.video.inverse_search`), and
+overlapped blocks are moved along it to the wanted time (`model.video.warping`).
 
 `docs/video.md` tells what it reaches, and what else was tried.
 """
 
-import os
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import lru_cache
@@ -19,36 +16,39 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from model.video.warping import BICUBIC, MARGIN, blend, padded, warp
+from model.video.inverse_search import find_flow, pyramid
+from model.video.warping import BICUBIC, compose, planar
 from pipeline.flow.optical_flow import one_opencv_thread
+from pipeline.processor import thread_count
 
 Array = NDArray[np.float32]
 
-# Below this side, dense inverse search finds no patch on its coarsest level.
-LEAST_SIDE = 32
-CARRY_STEPS = 4
 # Rows that a thread does at once; the same on all machines, so that sums are too.
-BAND = 16
-BLUR_RADIUS = 6
-# Sum over three channels of a difference that is noise, squared.
-NOISE_FLOOR = 1e-3
-# Added, in the same unit, where the motion there and back differ: what is covered or uncovered.
-PENALTY = 0.3
-# Two warped frames that agree no better than the unwarped ones by this share are not warped.
-USELESS = 0.95
+BAND = 48
+# Moved samples that disagree by more than this share of what unmoved ones do explain nothing.
+USELESS = 0.5
 
 
 @dataclass(frozen=True)
 class FlowMethod:
-    """How dense inverse search is set: scale 0 is full size, 1 half; stride in pixels."""
+    """How far and how densely to search, and to compose.
+
+    Attributes
+    ----------
+    finest_scale : of the search: 0 is full size, 1 half.
+    search_stride, stride : distance of the patches, in pixels, of the search and of the frame made.
+    iterations : steps of a patch's search, at most.
+    """
 
     finest_scale: int
-    patch_stride: int
+    search_stride: int
+    stride: int
+    iterations: int
 
 
 METHODS = {
-    "flow": FlowMethod(finest_scale=0, patch_stride=3),
-    "flow-fast": FlowMethod(finest_scale=1, patch_stride=3),
+    "flow": FlowMethod(finest_scale=0, search_stride=3, stride=3, iterations=4),
+    "flow-fast": FlowMethod(finest_scale=1, search_stride=3, stride=3, iterations=4),
 }
 
 
@@ -78,86 +78,75 @@ def predict_by_flow(
         raise ValueError(f"no method {method!r}, there are: {', '.join(METHODS)}")
     first, third = np.ascontiguousarray(first), np.ascontiguousarray(third)
     with one_opencv_thread():
-        greys = [_grey(frame) for frame in (first, third)]
-        flows = find_motion(greys[0], greys[1], METHODS[method])
-        return _synthesise(first, third, flows, time, cv2.norm(greys[0], greys[1], cv2.NORM_L1))
+        flows = find_motion(first, third, METHODS[method])
+        return follow(first, third, flows, np.float32(time), METHODS[method].stride)
 
 
-def find_motion(
-    first: NDArray[np.uint8], third: NDArray[np.uint8], method: FlowMethod
-) -> list[Array]:
-    """Flow from the first to the third grey frame, and back: float32 [H, W, 2] in pixels."""
-    rows, cols = first.shape
-    border = (0, max(LEAST_SIDE - rows, 0), 0, max(LEAST_SIDE - cols, 0))
-    frames = [cv2.copyMakeBorder(frame, *border, cv2.BORDER_REPLICATE) for frame in (first, third)]
+def find_motion(first: NDArray[Any], third: NDArray[Any], method: FlowMethod) -> list[Array]:
+    """Flow from the first to the third RGB frame, and back.
 
-    def search(pair: list[Any]) -> Array:
-        search = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
-        search.setFinestScale(method.finest_scale)
-        search.setPatchStride(method.patch_stride)
-        return np.asarray(search.calc(pair[0], pair[1], None), np.float32)  # type: ignore[call-overload]
+    Returns
+    -------
+    Two of float32 [h, w, 2], at the size of the finest scale and in its pixels.
+    """
 
-    found = _pool().map(search, (frames, frames[::-1]))
-    return [np.ascontiguousarray(flow[:rows, :cols]) for flow in found]
+    def levels(frame: NDArray[Any]) -> Any:
+        return pyramid(_grey(frame), method.finest_scale)
+
+    def search(pair: tuple[Any, Any]) -> Array:
+        return find_flow(*pair, method.search_stride, method.iterations)
+
+    one, other = _pool().map(levels, (first, third))
+    return list(_pool().map(search, ((one, other), (other, one))))
 
 
-def _synthesise(
-    first: NDArray[Any], third: NDArray[Any], flows: list[Array], time: float, still: float
+def follow(
+    first: NDArray[Any], third: NDArray[Any], flows: list[Array], time: np.float32, stride: int
 ) -> Array:
-    """Warp and blend; ``still``: sum of the differences of the unwarped grey frames, in levels."""
-    rows, cols = first.shape[:2]
-    frames = list(_pool().map(padded, (first, third)))
-    candidates = np.empty((2, rows, cols, 3), np.float32)
-    disagreement = np.empty((2, rows, cols), np.float32)
-    out = np.empty((rows, cols, 3), np.float32)
+    """Make the frame at a time between two RGB frames, along the motion from each to the other.
 
-    def warp_band(band: tuple[int, int]) -> float:
-        step, penalty = np.float32(time), np.float32(PENALTY)
-        one, other = frames
+    Parameters
+    ----------
+    first, third : as of `predict_by_flow`.
+    flows : of `find_motion`, or float32 [H, W, 2] of another method.
+    time : 0 < time < 1.
+    stride : distance of the patches that it is made of, in pixels, up to 8.
+
+    Returns
+    -------
+    float32 [H, W, 3] in 0..1.
+    """
+    rows = first.shape[0]
+    one, other = _pool().map(planar, (first, third))
+    out = np.empty(first.shape, np.float32)
+
+    def band(begin: int) -> tuple[float, float]:
+        end = min(begin + BAND, rows)
         there, back = flows
-        begin, end = band
-        return float(warp(
-            one, other, there, back, step, BICUBIC, begin, end, CARRY_STEPS, penalty,
-            candidates, disagreement,
-        ))  # fmt: skip
+        moved, still = compose(one, other, there, back, time, stride, BICUBIC, begin, end, out)
+        return float(moved), float(still)
 
-    def blend_band(band: tuple[int, int]) -> None:
-        blend(candidates, disagreement, *band, np.float32(NOISE_FLOOR), out)
-
-    bands = _bands(rows)
-    agreed = sum(_pool().map(warp_band, bands)) * 255 / 3
-    window = (2 * BLUR_RADIUS + 1,) * 2
-    disagreement = np.stack(list(_pool().map(lambda one: cv2.blur(one, window), disagreement)))
-    if agreed > USELESS * still:
-        # A cut, a flash or noise: motion explains nothing, and a warped frame is no better.
-        mean = cv2.addWeighted(frames[0], 1 - time, frames[1], time, 0.0)
-        return _cropped(mean, rows, cols)
-    list(_pool().map(blend_band, bands))
+    moved, still = np.sum(list(_pool().map(band, range(0, rows, BAND))), axis=0)
+    if moved > USELESS * still:
+        # A cut, a flash or noise: motion explains nothing, and a moved sample is no better.
+        return _mean(first, third, time)
     return out
 
 
-def _cropped(flat: Any, rows: int, cols: int) -> Array:
-    wide = flat.reshape(rows + 2 * MARGIN, cols + 2 * MARGIN, 4)
-    return np.ascontiguousarray(wide[MARGIN:-MARGIN, MARGIN:-MARGIN, :3])
+def _mean(first: NDArray[Any], third: NDArray[Any], time: np.float32) -> Array:
+    peak = 1.0 if first.dtype == np.float32 else float(np.iinfo(first.dtype).max)
+    one, other = (np.asarray(frame, np.float32) / np.float32(peak) for frame in (first, third))
+    return np.asarray((1 - time) * one + time * other, np.float32)
 
 
-def _grey(frame: NDArray[Any]) -> NDArray[np.uint8]:
+def _grey(frame: NDArray[Any]) -> Array:
+    """Luminance in levels of 0..255."""
+    peak = 1.0 if frame.dtype == np.float32 else float(np.iinfo(frame.dtype).max)
     grey = cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY)
-    if grey.dtype == np.uint8:
-        return np.asarray(grey, np.uint8)
-    scale = 255.0 if grey.dtype == np.float32 else 255.0 / 65535.0
-    return np.asarray(cv2.convertScaleAbs(grey, alpha=scale), np.uint8)
-
-
-def _threads() -> int:
-    return max(len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 2, 2)
+    return np.multiply(grey, np.float32(255.0 / peak), dtype=np.float32)
 
 
 @lru_cache(maxsize=1)
 def _pool() -> ThreadPoolExecutor:
-    # Results do not depend on the number of threads: each of the rows is computed by itself.
-    return ThreadPoolExecutor(min(_threads(), 8), thread_name_prefix="flow")
-
-
-def _bands(rows: int) -> list[tuple[int, int]]:
-    return [(row, min(row + BAND, rows)) for row in range(0, rows, BAND)]
+    # Results do not depend on the number of threads: each band of rows is computed by itself.
+    return ThreadPoolExecutor(thread_count(), thread_name_prefix="flow")

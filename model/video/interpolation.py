@@ -19,10 +19,13 @@ from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
 from model.pixels import quantise
-from model.settings import FLOW_METHODS, LINEAR, WITHOUT_WEIGHTS
+from model.settings import FLOW_METHODS, LINEAR, WITHOUT_WEIGHTS, Precision
 from pipeline.errors import MidframeError
 from pipeline.frames.decoding import IMAGE_MODES
 from pipeline.frames.sequences import Frame
+from pipeline.processor import computes_bfloat16
+from pipeline.progress import notice
+from pipeline.provenance import partial_path, remove_abandoned
 
 if TYPE_CHECKING:
     from model.network.architecture import SepConv
@@ -44,6 +47,10 @@ class Predictor(Protocol):
 
 
 WRITTEN_IMAGES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp"})
+
+# In bfloat16, layers of a few channels have no fast convolution: a network of width 1/16 did not
+# end in a minute what takes float32 milliseconds.
+BFLOAT16_WIDTH = 0.25
 
 # Larger frames are cut into tiles of at most so many pixels. A network of full width takes 1.5 to
 # 1.7 kB a pixel on a CPU (measured at 640x384 and 1280x768), so some 4 GB for the largest tile.
@@ -149,13 +156,15 @@ def load_predictor(
     device: str = "auto",
     tile_pixels: int = TILE_PIXELS,
     between: Literal["halves", "flow"] = "halves",
+    precision: Precision = "fp32",
 ) -> Predictor:
     """Make a predictor of ``"linear"``, ``"flow"``, ``"flow-fast"`` or the path of a weights file.
 
     ``device`` is ``"auto"`` (CUDA if there is one, or else Apple's MPS), ``"cpu"``, ``"cuda"`` or
     ``"mps"``. ``between`` says what weights, which make the middle, give at other times: the
     nearest of the positions that halving makes (`Halving`), or flow between the middle and its
-    neighbours (`AlongFlow`).
+    neighbours (`AlongFlow`). ``precision`` is that of a network on a CPU: with ``"auto"`` bfloat16
+    where the processor computes in it, which is then said in a line.
 
     Raises
     ------
@@ -180,6 +189,11 @@ def load_predictor(
     device = choose_device(device)
     network = load_network(Path(model), device=device)
     place(network, device)
+    wide = network.settings.width >= BFLOAT16_WIDTH
+    native = precision == "auto" and wide and computes_bfloat16()
+    if device == "cpu" and (native or precision == "bf16"):
+        network.bfloat16()
+        notice("the network computes in bfloat16 (the setting precision: fp32 takes float32)")
     middle = partial(predict, network, tile_pixels=tile_pixels)
     return AlongFlow(middle) if between == "flow" else Halving(middle)
 
@@ -311,9 +325,10 @@ def complete_or_nothing(target: Path) -> Iterator[Path]:
     MidframeError
         if the folder cannot be written.
     """
-    partial = target.with_name(f".{target.stem}.partial-{os.getpid()}{target.suffix}")
+    partial = partial_path(target)
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
+        remove_abandoned(target)
         partial.touch()
     except OSError as error:
         raise MidframeError(f"{target}: cannot write here ({error.strerror})") from None

@@ -1,10 +1,12 @@
-"""Compiled kernels that make the frame at a time between two, of the motion between them.
+"""A compiled kernel that makes the frame at a time between two, of the motion between them.
 
-`warp` carries both flows to that time, warps both frames along each and tells how far the two
-warped frames disagree; `blend` joins the two candidates by what they disagree. Frames are float32
-in 0..1, four numbers a pixel, with a margin (`padded`), so that four neighbouring pixels are one
-register and no tap of the bicubic kernel leaves the array. Both work on bands of rows, without
-holding Python's lock, so that a caller spreads a frame over threads.
+The frame is made of overlapping patches of 8 x 8 pixels (overlapped block motion compensation,
+Orchard and Sullivan 1994). For each, both flows carried to that time and standing still propose a
+motion; both frames are sampled along each proposal, and its picture counts the less, the more the
+two samples disagree. A pixel is the mean of all proposals of all patches that hold it.
+
+Frames are planar float32 in 0..1 with a border, so that a row of a patch is one register and no tap
+of the bicubic kernel leaves the array.
 """
 
 from typing import Any
@@ -14,65 +16,52 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from pipeline.simd.registers import broadcast16_from, fma, load16, store
+from model.video.inverse_search import BORDER, SIDE, patch_count, patch_start
+from pipeline.simd.registers import broadcast8, broadcast8_from, fma, lane_sum, load8, store
 
 Array = NDArray[np.float32]
 
-MARGIN = 3
+CARRY_STEPS = 4
+# Disagreement, the mean square over a patch summed over three channels, that is noise.
+NOISE_FLOOR = 1e-3
+# Added, in the same unit, where the motion there and back differ: what is covered or uncovered.
+PENALTY = 0.1
+# How much standing still counts beside a motion that fits as well.
+STILL_WEIGHT = 0.3
 _STEPS = 256
+_PATCH = 3 * SIDE * SIDE
 
 
 def _bicubic_table() -> Array:
-    """Weights of four taps at each of `_STEPS` fractions of a pixel, each four times in a row.
+    """Weights of four taps at each of `_STEPS` fractions of a pixel, [_STEPS + 1, 4].
 
-    Keys' cubic convolution with a = -0.75, as OpenCV's; [_STEPS + 1, 16].
+    Keys' cubic convolution with a = -0.75, as OpenCV's.
     """
     a = -0.75
     fraction = np.arange(_STEPS + 1)[:, None] / _STEPS
     distance = np.abs(fraction - np.array([-1.0, 0.0, 1.0, 2.0]))
     near = ((a + 2) * distance - (a + 3)) * distance**2 + 1
     far = ((a * distance - 5 * a) * distance + 8 * a) * distance - 4 * a
-    taps = np.where(distance <= 1, near, far)
-    return np.repeat(taps, 4, axis=1).astype(np.float32)
+    return np.where(distance <= 1, near, far).astype(np.float32)
 
 
 BICUBIC = _bicubic_table().ravel()
 
 
-def padded(frame: NDArray[Any]) -> Array:
-    """A frame [H, W, 3], uint8, uint16 or float32 in 0..1, as flat float32 of four channels.
-
-    In 0..1, its edge repeated `MARGIN` times.
-    """
-    four = cv2.cvtColor(frame, cv2.COLOR_RGB2RGBA)
-    wide = cv2.copyMakeBorder(four, MARGIN, MARGIN, MARGIN, MARGIN, cv2.BORDER_REPLICATE)
-    if wide.dtype == np.float32:
-        return np.asarray(wide, np.float32).ravel()
-    peak = np.float32(np.iinfo(wide.dtype).max)
-    return np.multiply(wide, np.float32(1) / peak, dtype=np.float32).ravel()
-
-
-@njit(forceinline=True)
-def _sample(image, columns, rows, cols, x, y, table, out, place):
-    """Bicubic value of a padded frame at (x, y), in four partial sums of four channels."""
-    x = min(max(x, -1.0), cols)
-    y = min(max(y, -1.0), rows)
-    left = int(np.floor(x))
-    top = int(np.floor(y))
-    across = int((x - left) * _STEPS + 0.5) * 16
-    down = int((y - top) * _STEPS + 0.5) * 16
-    start = ((top + MARGIN - 1) * columns + left + MARGIN - 1) * 4
-    step = columns * 4
-    total = load16(image, start) * broadcast16_from(table, down)
-    total = fma(load16(image, start + step), broadcast16_from(table, down + 4), total)
-    total = fma(load16(image, start + 2 * step), broadcast16_from(table, down + 8), total)
-    total = fma(load16(image, start + 3 * step), broadcast16_from(table, down + 12), total)
-    store(out, place, total * load16(table, across))
+def planar(frame: NDArray[Any]) -> Array:
+    """A frame [H, W, 3], uint8, uint16 or float32 in 0..1, as flat bordered planes in 0..1."""
+    rows, cols = frame.shape[:2]
+    planes = np.empty((3, rows + 2 * BORDER, cols + 2 * BORDER), np.float32)
+    scale = 1.0 if frame.dtype == np.float32 else 1.0 / np.iinfo(frame.dtype).max
+    for channel in range(3):
+        plane = np.multiply(cv2.extractChannel(frame, channel), np.float32(scale), dtype=np.float32)
+        cv2.copyMakeBorder(plane, *(BORDER,) * 4, cv2.BORDER_REPLICATE, dst=planes[channel])
+    return planes.ravel()
 
 
 @njit(forceinline=True)
 def _flow_at(flow, rows, cols, x, y):
-    """Bilinear value of a flow at (x, y); the nearest edge's outside."""
+    """Bilinear value of a flow at (x, y) of its own pixels; the nearest edge's outside."""
     x = min(max(x, np.float32(0)), np.float32(cols - 1))
     y = min(max(y, np.float32(0)), np.float32(rows - 1))
     left = min(int(x), max(cols - 2, 0))
@@ -94,92 +83,184 @@ def _flow_at(flow, rows, cols, x, y):
 
 
 @njit(forceinline=True)
-def _outside(rows, cols, x, y):
-    """How far (x, y) lies outside the picture, in pixels, at most 1."""
-    beyond = max(max(-x, x - np.float32(cols - 1)), max(-y, y - np.float32(rows - 1)))
-    return min(max(beyond, np.float32(0)), np.float32(1))
+def _carry(flow, other, time, x, y):
+    """The motion of what is at (x, y) at a time, and how surely the flow back contradicts it, 0..1.
 
-
-@njit(cache=True, nogil=True, error_model="numpy")
-def warp(
-    first, third, there, back, time, table, begin, end, steps, penalty, candidates, disagreement
-):
-    """Two candidates of the frame at ``time``, for the rows from ``begin`` to ``end``.
-
-    first, third: padded frames, flat; there, back: flow first to third and third to first,
-    float32 [H, W, 2]; candidates: float32 [2, H, W, 3] and disagreement: float32 [2, H, W], to be
-    written. The candidate of a flow is the mean of both frames warped along it, by time; where
-    it leads out of the picture, the other frame alone is taken. Where the flow back leads
-    elsewhere, the place is hidden in one frame or the motion wrong: ``penalty`` is added to the
-    candidate's disagreement, so that the other candidate is preferred.
-    Returns the sum of the smaller difference of each pixel, before the penalty.
+    Found by fixed-point steps, in pixels of the flow.
     """
-    rows, cols = there.shape[:2]
-    columns = cols + 2 * MARGIN
-    partial = np.empty(32, np.float32)
-    left_over = 0.0
+    rows, cols = flow.shape[:2]
     one = np.float32(1)
-    for y in range(begin, end):
-        for x in range(cols):
-            here_x = np.float32(x)
-            here_y = np.float32(y)
-            least = np.float32(np.inf)
-            for k in range(2):
-                flow = there if k == 0 else back
-                other = back if k == 0 else there
-                t = time if k == 0 else one - time
-                u = flow[y, x, 0]
-                v = flow[y, x, 1]
-                for _ in range(steps):
-                    new_u, new_v = _flow_at(flow, rows, cols, here_x - t * u, here_y - t * v)
-                    change = abs(new_u - u) + abs(new_v - v)
-                    u = new_u
-                    v = new_v
-                    if change < np.float32(0.02):
-                        break
-                from_x = here_x - t * u
-                from_y = here_y - t * v
-                to_x = from_x + u
-                to_y = from_y + v
-                back_u, back_v = _flow_at(other, rows, cols, to_x, to_y)
-                gap = (u + back_u) * (u + back_u) + (v + back_v) * (v + back_v)
-                length = u * u + v * v
-                hidden = (gap - np.float32(4) - np.float32(0.05) * length) * np.float32(0.25)
-                hidden = min(max(hidden, np.float32(0)), one)
-                unseen = _outside(rows, cols, from_x, from_y)
-                start_share = (one - t) * (one - unseen) + np.float32(1e-6)
-                end_share = t * (one - _outside(rows, cols, to_x, to_y)) + np.float32(1e-6)
-                start_share = start_share / (start_share + end_share)
-                end_share = one - start_share
-                if k == 0:
-                    _sample(first, columns, rows, cols, from_x, from_y, table, partial, 0)
-                    _sample(third, columns, rows, cols, to_x, to_y, table, partial, 16)
-                else:
-                    _sample(third, columns, rows, cols, from_x, from_y, table, partial, 0)
-                    _sample(first, columns, rows, cols, to_x, to_y, table, partial, 16)
-                difference = np.float32(0)
-                for c in range(3):
-                    a = partial[c] + partial[c + 4] + partial[c + 8] + partial[c + 12]
-                    b = partial[c + 16] + partial[c + 20] + partial[c + 24] + partial[c + 28]
-                    candidates[k, y, x, c] = start_share * a + end_share * b
-                    difference += abs(a - b)
-                disagreement[k, y, x] = difference + hidden * penalty
-                least = min(least, difference)
-            left_over += least
-    return left_over
+    u, v = _flow_at(flow, rows, cols, x, y)
+    for _ in range(CARRY_STEPS):
+        new_u, new_v = _flow_at(flow, rows, cols, x - time * u, y - time * v)
+        change = abs(new_u - u) + abs(new_v - v)
+        u = new_u
+        v = new_v
+        if change < np.float32(0.02):
+            break
+    back_u, back_v = _flow_at(other, rows, cols, x + (one - time) * u, y + (one - time) * v)
+    gap = (u + back_u) * (u + back_u) + (v + back_v) * (v + back_v)
+    return u, v, gap, u * u + v * v
+
+
+@njit(forceinline=True)
+def _outside(rows, cols, x, y):
+    """Which share of a patch lies outside the picture, along the side where it is most."""
+    beyond = max(max(-x, x - np.float32(cols - SIDE)), max(-y, y - np.float32(rows - SIDE)))
+    return min(max(beyond * np.float32(1 / SIDE), np.float32(0)), np.float32(1))
+
+
+@njit(forceinline=True)
+def _inside(position, length):
+    low = np.float32(3 - BORDER)
+    return min(max(position, low), np.float32(length + BORDER - SIDE - 5))
+
+
+@njit(nogil=True, error_model="numpy")
+def _sample(image, pitch, rows, cols, x, y, table, out, at):
+    """Bicubic values of the patch at (x, y), three channels of eight rows, into ``out``."""
+    x = _inside(x, cols)
+    y = _inside(y, rows)
+    left = int(np.floor(x))
+    top = int(np.floor(y))
+    across = int((x - left) * _STEPS + 0.5) * 4
+    down = int((y - top) * _STEPS + 0.5) * 4
+    plane = pitch * (rows + 2 * BORDER)
+    start = (top + BORDER) * pitch + left + BORDER
+    if across == 0 and down == 0:
+        for channel in range(3):
+            base = start + channel * plane
+            for _ in range(SIDE):
+                store(out, at, load8(image, base))
+                at += SIDE
+                base += pitch
+        return
+    a0 = broadcast8_from(table, across)
+    a1 = broadcast8_from(table, across + 1)
+    a2 = broadcast8_from(table, across + 2)
+    a3 = broadcast8_from(table, across + 3)
+    b0 = broadcast8_from(table, down)
+    b1 = broadcast8_from(table, down + 1)
+    b2 = broadcast8_from(table, down + 2)
+    b3 = broadcast8_from(table, down + 3)
+    for channel in range(3):
+        base = start + channel * plane - pitch - 1
+        h1 = _taps(image, base, a0, a1, a2, a3)
+        h2 = _taps(image, base + pitch, a0, a1, a2, a3)
+        h3 = _taps(image, base + 2 * pitch, a0, a1, a2, a3)
+        base += 3 * pitch
+        for _ in range(SIDE):
+            h0 = h1
+            h1 = h2
+            h2 = h3
+            h3 = _taps(image, base, a0, a1, a2, a3)
+            store(out, at, fma(h0, b0, fma(h1, b1, fma(h2, b2, h3 * b3))))
+            at += SIDE
+            base += pitch
+
+
+@njit(forceinline=True)
+def _taps(image, base, a0, a1, a2, a3):
+    right = fma(load8(image, base + 2), a2, load8(image, base + 3) * a3)
+    return fma(load8(image, base), a0, fma(load8(image, base + 1), a1, right))
+
+
+@njit(forceinline=True)
+def _disagreement(samples):
+    total = broadcast8(np.float32(0))
+    for row in range(3 * SIDE):
+        difference = load8(samples, row * SIDE) - load8(samples, _PATCH + row * SIDE)
+        total = fma(difference, difference, total)
+    return lane_sum(total) * np.float32(1 / SIDE / SIDE)
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def blend(candidates, disagreement, begin, end, floor, out):
-    """Weigh the candidates by the inverse square of what they disagree, into ``out``, 0..1."""
-    cols = candidates.shape[2]
+def compose(first, third, there, back, time, stride, table, begin, end, out):
+    """The rows from ``begin`` to ``end`` of the frame at ``time``, into ``out`` [H, W, 3].
+
+    first, third: of `planar`; there, back: flow first to third and third to first, float32
+    [h, w, 2] in their own pixels, of the frames' size or smaller; stride: of the patches.
+    Where a proposal leads out of one frame, the other is taken. Where the flow back leads
+    elsewhere, the place is hidden in one frame or the motion wrong: the proposal counts less.
+    Returns two sums over patches, of the least disagreement of moved samples, and of unmoved ones.
+    """
+    rows, cols = out.shape[:2]
+    pitch = cols + 2 * BORDER
+    one = np.float32(1)
+    zero = np.float32(0)
+    scale_x = np.float32(cols / there.shape[1])
+    scale_y = np.float32(rows / there.shape[0])
+    half = np.float32(0.5)
+    height = end - begin + 2 * SIDE
+    plane = height * pitch
+    sums = np.zeros(4 * plane, np.float32)
+    samples = np.empty(2 * _PATCH, np.float32)
+    moved_total = 0.0
+    still_total = 0.0
+    for r in range(patch_count(rows, stride)):
+        y = patch_start(r, stride, rows)
+        if y + SIDE <= begin or y >= end:
+            continue
+        for c in range(patch_count(cols, stride)):
+            x = patch_start(c, stride, cols)
+            px = np.float32(x)
+            py = np.float32(y)
+            middle_x = (px + np.float32(SIDE / 2)) / scale_x - half
+            middle_y = (py + np.float32(SIDE / 2)) / scale_y - half
+            least = np.float32(np.inf)
+            for k in range(3):
+                u = zero
+                v = zero
+                hidden = zero
+                if k == 0:
+                    u, v, gap, length = _carry(there, back, time, middle_x, middle_y)
+                elif k == 1:
+                    u, v, gap, length = _carry(back, there, one - time, middle_x, middle_y)
+                    u = -u
+                    v = -v
+                if k < 2:
+                    u *= scale_x
+                    v *= scale_y
+                    area = scale_x * scale_y
+                    hidden = (gap * area - np.float32(4) - np.float32(0.05) * area * length) / 4
+                    hidden = np.float32(min(max(hidden, zero), one))
+                from_x = px - time * u
+                from_y = py - time * v
+                to_x = px + (one - time) * u
+                to_y = py + (one - time) * v
+                _sample(first, pitch, rows, cols, from_x, from_y, table, samples, 0)
+                _sample(third, pitch, rows, cols, to_x, to_y, table, samples, _PATCH)
+                start_share = (one - time) * (one - _outside(rows, cols, from_x, from_y))
+                end_share = time * (one - _outside(rows, cols, to_x, to_y))
+                start_share = (start_share + np.float32(1e-6)) / (
+                    start_share + end_share + np.float32(2e-6)
+                )
+                difference = _disagreement(samples)
+                weight = one / (difference + hidden * np.float32(PENALTY) + np.float32(NOISE_FLOOR))
+                if k < 2:
+                    least = min(least, difference)
+                else:
+                    still_total += difference
+                    weight *= np.float32(STILL_WEIGHT)
+                weights = broadcast8(np.float32(weight))
+                firsts = broadcast8(np.float32(weight * start_share))
+                thirds = broadcast8(np.float32(weight * (one - start_share)))
+                place = (y - begin + SIDE) * pitch + x + BORDER
+                for row in range(SIDE):
+                    store(sums, place, load8(sums, place) + weights)
+                    for channel in range(3):
+                        at = (channel * SIDE + row) * SIDE
+                        target = place + (channel + 1) * plane
+                        value = fma(load8(samples, at), firsts, load8(sums, target))
+                        value = fma(load8(samples, _PATCH + at), thirds, value)
+                        store(sums, target, value)
+                    place += pitch
+            moved_total += least
     for y in range(begin, end):
+        at = (y - begin + SIDE) * pitch + BORDER
         for x in range(cols):
-            a = disagreement[0, y, x]
-            b = disagreement[1, y, x]
-            a = np.float32(1) / (a * a + floor)
-            b = np.float32(1) / (b * b + floor)
-            a = a / (a + b)
-            for c in range(3):
-                value = a * candidates[0, y, x, c] + (np.float32(1) - a) * candidates[1, y, x, c]
-                out[y, x, c] = min(max(value, np.float32(0)), np.float32(1))
+            share = one / sums[at + x]
+            for channel in range(3):
+                value = sums[at + x + (channel + 1) * plane] * share
+                out[y, x, channel] = min(max(value, zero), one)
+    return moved_total, still_total

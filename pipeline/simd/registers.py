@@ -2,9 +2,9 @@
 
 LLVM vectorises plain loops where it can prove that it may; the kernels of SimpleFlow hold their
 sums in registers across loops that it cannot see through. So they say what they mean: `F32x8` and
-`F32x16` are numba types over LLVM's ``<8 x float>`` and ``<16 x float>``; ``+``, ``-`` and ``*``
-work lane by lane, and the functions below move values between registers and memory. Nothing here is
-specific to one processor.
+`F32x16` are numba types over LLVM's ``<8 x float>`` and ``<16 x float>``; ``+``, ``-``, ``*`` and
+``/`` work lane by lane, and the functions below move values between registers and memory. Nothing
+here is specific to one processor.
 
 All of it may be called from compiled code only. Indices count elements and are **not** checked: a
 negative one does not wrap around.
@@ -60,6 +60,7 @@ def _define_operator(symbol: Any, instruction: str) -> None:
 _define_operator(operator.add, "fadd")
 _define_operator(operator.sub, "fsub")
 _define_operator(operator.mul, "fmul")
+_define_operator(operator.truediv, "fdiv")
 
 
 def _define_memory_access(kind: FloatVector) -> tuple[Any, Any, Any]:
@@ -116,6 +117,31 @@ def fma(typingctx: Any, a: Any, b: Any, c: Any) -> Any:
         return llvm.multiply_add(builder, *args)
 
     return (a(a, b, c), codegen) if _are_vectors(a, b, c) else None
+
+
+@intrinsic
+def lane_sum(typingctx: Any, value: Any) -> Any:
+    """The sum of all lanes, in pairs: halves are added until one number is left."""
+    if not _are_vectors(value):
+        return None
+
+    def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        (total,) = args
+        count = total.type.count
+        while count > 1:
+            count //= 2
+            halves = [
+                builder.shuffle_vector(
+                    total,
+                    total,
+                    ir.Constant(llvm.integers(count), [start + lane for lane in range(count)]),
+                )
+                for start in (0, count)
+            ]
+            total = builder.fadd(*halves)
+        return builder.extract_element(total, ir.Constant(I32, 0))
+
+    return types.float32(value), codegen
 
 
 @intrinsic

@@ -109,10 +109,20 @@ def test_cores_are_those_that_the_process_may_use(monkeypatch: pytest.MonkeyPatc
     assert found.advice == "the limit is a quota of 3 (cgroup)"
 
 
+def test_files_that_shadow_our_packages_are_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert not doctor.names().advice
+    (tmp_path / "model.py").touch()
+    assert doctor.names().seen == f"model.py in {tmp_path}"
+    assert "`python -m midframe` ignore" in doctor.names().advice
+
+
 def test_more_threads_than_cores_are_warned_of(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(doctor, "choose_threads", lambda: Threads(8, Cores(2, ()), "MIDFRAME"))
+    monkeypatch.setattr(doctor, "choose_threads", lambda: Threads(2, Cores(2, ()), "MIDFRAME", 8))
     assert doctor.cores().state == "absent"
-    assert "ask for fewer" in doctor.cores().advice
+    assert "MIDFRAME asks for 8" in doctor.cores().advice
 
 
 @pytest.mark.parametrize(("free", "state"), [(10**8, "broken"), (5 * 10**9, "ok"), (10**12, "ok")])

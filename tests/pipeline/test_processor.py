@@ -7,7 +7,13 @@ from pathlib import Path
 import pytest
 
 from pipeline.errors import MidframeError
-from pipeline.processor import cgroup_quota, choose_threads, find_cores, use_threads
+from pipeline.processor import (
+    cgroup_quota,
+    choose_threads,
+    computes_bfloat16,
+    find_cores,
+    use_threads,
+)
 
 
 def tree(root: Path, group: str, files: dict[str, str]) -> Path:
@@ -89,6 +95,23 @@ def test_a_share_is_kept_but_is_no_more_than_there_is(name: str, tmp_path: Path)
     assert choose_threads(root=tmp_path, environment={name: "40"}, seen=16).count == 16
 
 
+@pytest.mark.parametrize(
+    ("line", "native"),
+    [
+        ("flags\t\t: fpu avx2 avx512_bf16", True),
+        ("flags\t\t: fpu avx2 amx_bf16", True),
+        ("Features\t: fp asimd bf16", True),
+        ("flags\t\t: fpu avx2 avx512f", False),
+        ("model name\t: bf16", False),
+    ],
+)
+def test_bfloat16_is_found_by_the_processors_flags(line: str, native: bool, tmp_path: Path) -> None:
+    assert not computes_bfloat16(tmp_path)
+    (tmp_path / "proc").mkdir()
+    (tmp_path / "proc/cpuinfo").write_text(f"processor\t: 0\n{line}\n")
+    assert computes_bfloat16(tmp_path) == native
+
+
 def test_nested_teams_count_by_their_outer_number(tmp_path: Path) -> None:
     assert find_cores(tmp_path, {"OMP_NUM_THREADS": "3,2"}, 8).allowed == 3
 
@@ -101,11 +124,22 @@ def test_processes_of_one_training_share_the_cores(tmp_path: Path) -> None:
     assert choose_threads(root=tmp_path, environment=processes | {"OMP_NUM_THREADS": "3"}, seen=16)
 
 
-def test_what_the_user_asks_for_is_taken_and_told(tmp_path: Path) -> None:
-    threads = choose_threads(8, tmp_path, {}, 2)
-    assert threads.count == 8
-    assert str(threads).endswith("only 2 may be used here, so they wait for one another")
+def test_what_the_user_asks_for_overrides_shares(tmp_path: Path) -> None:
+    share = {"OMP_NUM_THREADS": "1", "SLURM_CPUS_PER_TASK": "2"}
+    assert choose_threads(8, tmp_path, share, 16).count == 8
     assert choose_threads(root=tmp_path, environment={"MIDFRAME_THREADS": "1"}, seen=2).count == 1
+
+
+def test_more_threads_than_the_machine_leaves_are_not_started_and_told(tmp_path: Path) -> None:
+    threads = choose_threads(8, tmp_path, {}, 2)
+    assert threads.count == 2
+    assert "8 were asked for, but more than 2 would wait for one another here" in str(threads)
+    folder = tmp_path / "sys/fs/cgroup"
+    folder.mkdir(parents=True)
+    (tmp_path / "proc/self").mkdir(parents=True)
+    (tmp_path / "proc/self/cgroup").write_text("0::/\n")
+    (folder / "cpu.max").write_text("300000 100000\n")
+    assert choose_threads(8, tmp_path, {}, 64).count == 3
 
 
 @pytest.mark.parametrize("text", ["many", "0", "-2", "1.5"])

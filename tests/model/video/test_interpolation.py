@@ -88,6 +88,47 @@ def test_a_predictor_is_made_of_a_weights_file(
     np.testing.assert_array_equal(predictor(*pair), predict(network, *pair))
 
 
+@pytest.fixture(scope="module")
+def moving(network: SepConv) -> SepConv:
+    """A network whose kernels differ from pixel to pixel."""
+    torch.manual_seed(1)
+    settings = network.settings.model_copy(update={"width": 0.25})
+    changed = SepConv(settings).eval()
+    with torch.no_grad():
+        for head in changed.heads.values():
+            head[-1].weight.normal_(0, 0.02)
+    return changed
+
+
+def test_bfloat16_is_taken_where_the_processor_has_it_and_differs_by_a_level_at_most(
+    moving: SepConv,
+    bikes: Frame,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    weights = str(tmp_path / "w.safetensors")
+    save_network(moving, Path(weights), {})
+    pair = bikes[0, :96, :96], bikes[2, :96, :96]
+    exact = predict(moving, *pair)
+    for has, said in ((False, ""), (True, "computes in bfloat16")):
+        monkeypatch.setattr("model.video.interpolation.computes_bfloat16", lambda has=has: has)
+        middle = load_predictor(weights, device="cpu", precision="auto")(*pair)
+        assert said in capsys.readouterr().err
+        assert np.allclose(middle, exact, rtol=0, atol=2e-6) != has
+        np.testing.assert_allclose(middle, exact, atol=1 / 255)
+
+
+def test_a_narrow_network_stays_in_float32(
+    network: SepConv, bikes: Frame, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("model.video.interpolation.computes_bfloat16", lambda: True)
+    save_network(network, tmp_path / "w.safetensors", {})
+    pair = bikes[0, :40, :40], bikes[2, :40, :40]
+    middle = load_predictor(str(tmp_path / "w.safetensors"), "cpu", precision="auto")(*pair)
+    np.testing.assert_allclose(middle, predict(network, *pair), rtol=0, atol=2e-6)
+
+
 def test_missing_weights_are_one_clear_line(tmp_path: Path) -> None:
     with pytest.raises(MidframeError, match=r"no such weights file; give .* or 'linear'"):
         load_predictor(str(tmp_path / "none.safetensors"))
