@@ -4,6 +4,7 @@
 # make test-lowest   the fast tests with the lowest versions that pyproject.toml allows
 # make browse-demo   look at the patches and models of make demo
 # make lint    check style and types    make bench        measure against the alternatives
+# make test-cluster   the graph on a real SLURM; make test-faults   each stage under each fault
 # make docs    build the site of docs/ in build/docs
 # make gpu-check   prove and measure everything that runs on a GPU, in 8 minutes
 #
@@ -18,7 +19,7 @@ SNAKEMAKE := $(BIN)/snakemake --profile profiles/default
 DEMO := results/demo
 REPORT := $(DEMO)/snakemake_report.html
 
-.PHONY: demo demo-times test-lowest browse-demo browse-pictures test test-fast lint format docs bench gpu-check lock schema clean help
+.PHONY: demo demo-times test-lowest browse-demo browse-pictures test test-fast test-cluster test-faults lint format docs bench gpu-check lock schema clean help
 
 help:
 	@sed -n 's/^# \{0,1\}//p;/^$$/q' Makefile
@@ -77,6 +78,20 @@ test-lowest: pyproject.toml
 	@$(LOWEST)/bin/uv pip install --quiet --python $(LOWEST)/bin/python --requirement $(LOWEST)/lowest.txt
 	@$(LOWEST)/bin/uv pip install --quiet --python $(LOWEST)/bin/python --no-deps --editable .
 	@OMP_NUM_THREADS=1 $(LOWEST)/bin/python -m pytest --numprocesses $$($(LOWEST)/bin/python -m pipeline.processor) --dist loadfile -m "not slow"
+
+# With SLURM's plugins, which nothing else needs.
+CLUSTER_READY := .venv/cluster.installed
+$(CLUSTER_READY): $(READY)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable ".[slurm]"
+	@touch $@
+
+# Root, and `apt-get install slurm-wlm munge`; about ten minutes.
+test-cluster: $(CLUSTER_READY)
+	@MIDFRAME_CLUSTER_TESTS=1 OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/cluster
+
+# Root, for small disks. Writes the table of docs/reliability.md.
+test-faults: $(READY)
+	@MIDFRAME_FAULT_TESTS=1 OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/faults
 
 lint: $(READY)
 	@echo "Checking style, types and rules ..."

@@ -7,7 +7,9 @@ import argparse
 import sys
 from pathlib import Path
 
+from model.evaluation.commands import evaluation_commands, model_arguments
 from model.settings import STATE_MINUTES
+from model.sharing.commands import sharing_commands
 from pipeline.command_line import (
     Commands,
     output_argument,
@@ -83,79 +85,6 @@ def _train(arguments: argparse.Namespace) -> None:
         vgg=arguments.vgg,
         frames=arguments.frames,
         state_minutes=arguments.state_minutes,
-    )
-
-
-def _model_arguments(parser: argparse.ArgumentParser, others: bool = False) -> None:
-    """The model, and, where ``others`` is true, the predictions of another program instead."""
-    source = parser.add_mutually_exclusive_group(required=True)
-    if others:
-        source.add_argument(
-            "--predictions",
-            type=Path,
-            metavar="PATH",
-            help="score what another program made: a folder with SEQUENCE/FIRST.png, or a video "
-            "numbered as the true frames",
-        )
-        source.add_argument(
-            "--command",
-            dest="program",
-            metavar="C",
-            help="call another program for each triplet: 'prog {first} {third} {out}'",
-        )
-        parser.add_argument(
-            "--timeout",
-            type=float,
-            default=600,
-            metavar="S",
-            help="seconds that a call of --command may take (default: %(default)g)",
-        )
-    source.add_argument(
-        "--model",
-        metavar="WEIGHTS",
-        help="a weights file; or, without weights, 'flow' for warping along the motion, "
-        "'flow-fast' for the same at twice the speed, 'linear' for the mean of the two frames",
-    )
-    parser.add_argument(
-        "--device",
-        choices=("auto", "cpu", "cuda", "mps"),
-        default="auto",
-        help="where the network runs (default: auto, CUDA or else Apple's MPS if there is one)",
-    )
-
-
-def _evaluate_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "frames",
-        type=Path,
-        metavar="FRAMES",
-        help="a dataset, a folder of videos or image folders, or one video",
-    )
-    _model_arguments(parser, others=True)
-    output_argument(parser, "directory to write: scores.csv and the pictures asked for")
-    parser.add_argument(
-        "--label", metavar="NAME", help="name of the model in tables (default: that of its file)"
-    )
-    threads_argument(parser)
-    settings_argument(parser, "settings of the evaluation")
-    parser.set_defaults(command=_evaluate)
-
-
-def _evaluate(arguments: argparse.Namespace) -> None:
-    from model.evaluation.evaluate import evaluate
-    from model.settings import EvaluationSettings
-    from pipeline.settings import load
-
-    evaluate(
-        arguments.frames,
-        arguments.model,
-        load(EvaluationSettings, arguments.settings),
-        arguments.out,
-        label=arguments.label,
-        device=arguments.device,
-        predictions=arguments.predictions,
-        command=arguments.program,
-        timeout=arguments.timeout,
     )
 
 
@@ -274,7 +203,7 @@ def _interpolate_arguments(parser: argparse.ArgumentParser) -> None:
         help="a video or a folder of images, and the video (.mp4, .mov, .mkv, .webm) or new folder "
         "of PNG files to write; or two images and the image to write",
     )
-    _model_arguments(parser)
+    model_arguments(parser)
     parser.add_argument(
         "--out",
         type=Path,
@@ -365,7 +294,7 @@ def _fetch_vgg(arguments: argparse.Namespace) -> None:
 def add_commands(commands: Commands) -> None:
     """Add the commands of networks, in the order in which they are used."""
     _train_arguments(commands.add_parser("train", help="train one stage"))
-    _evaluate_arguments(commands.add_parser("evaluate", help="measure a model on triplets"))
+    evaluation_commands(commands)
     _tables_arguments(commands.add_parser("tables", help="compare evaluations in a table"))
     _figures_arguments(commands.add_parser("figures", help="draw losses and predictions"))
     _report_arguments(commands.add_parser("report", help="one page about an experiment"))
@@ -378,6 +307,7 @@ def add_commands(commands: Commands) -> None:
     _fetch_vgg_arguments(
         commands.add_parser("fetch-vgg", help="download the VGG-19 that some losses need")
     )
+    sharing_commands(commands)
 
 
 def _parser() -> argparse.ArgumentParser:

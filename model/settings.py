@@ -160,7 +160,13 @@ ProtocolName = Literal[
     "ema_vfi",
     "cain",
     "flavr",
+    "middlebury",
+    "middlebury_other",
+    "lpips",
+    "xpsnr",
+    "vmaf",
 ]
+PerceptualName = Literal["lpips", "xpsnr", "vmaf"]
 
 
 class EvaluationSettings(Settings):
@@ -208,6 +214,14 @@ class EvaluationSettings(Settings):
     """Patterns of triplets, `sequence:first_frame`, whose true and predicted frame are kept as
     PNG for the figures; `*` keeps all."""
 
+    keep: Literal["nothing", "float", "png16"] = "nothing"
+    """Form in which all predictions are kept, so that a later protocol needs no new ones: `float`,
+    exactly as they are, 12 bytes a pixel; `png16`, within 1/131,070, up to 6 bytes a pixel."""
+    perceptual: list[PerceptualName] = []
+    """Measures beside the protocols that need more: `lpips` the weights of two networks
+    (`midframe fetch-lpips`), `xpsnr` and `vmaf` an FFmpeg with these filters; without them they
+    are left out, with the reason in the tables."""
+
     @property
     def chosen_cut_threshold(self) -> float:
         """The threshold of `cut_method`."""
@@ -220,6 +234,9 @@ class EvaluationSettings(Settings):
             raise ValueError("part: needs two fractions, 0 <= from < to <= 1")
         if self.size is not None and min(self.size) < 11:
             raise ValueError("size: width and height must be at least 11, the window of the SSIM")
+        sides = [*(self.size or ()), *([self.crop] if self.crop else [])]
+        if "lpips" in self.perceptual and min(sides, default=35) < 35:
+            raise ValueError("size, crop: LPIPS needs at least 35 pixels a side")
         if (self.subset is not None) != (self.layout == "snu-film"):
             raise ValueError("subset: the layout 'snu-film' needs it, and no other takes it")
         if self.layout != "sequences" and (self.stride != 3 or self.part != (0.0, 1.0)):
@@ -248,6 +265,22 @@ class TableSettings(Settings):
     """One row for each evaluation, in the given order; null: their own labels."""
     published: Literal["table-1", "table-2", "middlebury"] | None = None
     """The published table whose numbers appear beside ours."""
+    literature: (
+        Literal[
+            "middlebury-other",
+            "vimeo-90k",
+            "ucf101",
+            "snu-film-easy",
+            "snu-film-medium",
+            "snu-film-hard",
+            "snu-film-extreme",
+            "xiph-2k",
+            "xiph-4k",
+        ]
+        | None
+    ) = None
+    """The benchmark whose published numbers of other methods follow the table, in one of their own:
+    they were not measured here."""
     baseline: str = "linear"
     """Label of the row that the others are compared with, triplet by triplet."""
     seeds: dict[str, list[str]] = {}

@@ -1,8 +1,9 @@
-"""Dask: many small tasks, on this machine's cores or on a cluster that the user has started."""
+"""Dask: many small tasks, on this machine, in SLURM jobs, or on a cluster started by hand."""
 
 import contextlib
 import logging
 import os
+import shutil
 import time
 from collections.abc import Callable, Iterable, Iterator
 from itertools import islice
@@ -26,6 +27,7 @@ KEPT_MEMORY = {
     "MALLOC_MMAP_THRESHOLD_": str(32 << 20),  # bytes, the most that glibc takes
     "MALLOC_TRIM_THRESHOLD_": str(64 << 20),
 }
+ENVIRONMENT = dict.fromkeys(THREAD_COUNTS, "1") | KEPT_MEMORY
 # Tasks handed to the scheduler for each thread of the workers: enough to keep them busy, few enough
 # that neither the scheduler nor this process holds more as the work grows.
 TASKS_AHEAD = 16
@@ -34,6 +36,16 @@ COUNT_INTERVAL = 5.0
 CONNECT_TIMEOUT = 20.0  # seconds
 # How often another worker retries a task whose worker died.
 ALLOWED_DEATHS = 3
+SCHEDULER = {
+    "distributed.scheduler.allowed-failures": ALLOWED_DEATHS,
+    # What the scheduler remembers of finished tasks; unused here.
+    "distributed.admin.low-level-log-length": 1000,
+    "distributed.admin.log-length": 1000,
+}
+# What `--scheduler slurm` asks for where neither it nor Dask's settings (`jobqueue.slurm`) say.
+SLURM = "slurm"
+SLURM_JOBS = 10
+SLURM_JOB = {"cores": 1, "memory": "4GB"}
 
 
 class Cluster:
@@ -109,14 +121,15 @@ def connect(workers: int | None = None, scheduler: str | None = None) -> Iterato
     workers : processes to start on this machine; 0: none, tasks run in this process; ``None``:
         one for each core that may be used (`pipeline.processor`), or none if Dask is not
         installed.
-    scheduler : address of a running Dask scheduler, used instead; ``None``: the address in
+    scheduler : address of a running Dask scheduler, used instead; or ``"slurm"`` or ``"slurm:N"``:
+        workers in at most N batch jobs, as many as the work at hand needs; ``None``: the address in
         ``DASK_SCHEDULER_ADDRESS``, if that is set and ``workers`` is not.
 
     Raises
     ------
     MidframeError
-        if there is no scheduler at the address, or no worker is connected to it; or Dask is
-        needed for what was asked, and is not installed.
+        if there is no scheduler at the address, or no worker is connected to it; if no batch jobs
+        can be submitted here; or Dask is needed for what was asked, and is not installed.
     """
     if scheduler is None and workers is None:
         scheduler = os.environ.get("DASK_SCHEDULER_ADDRESS") or None
@@ -128,7 +141,10 @@ def connect(workers: int | None = None, scheduler: str | None = None) -> Iterato
         return
     with needs("cluster", "--workers" if scheduler is None else scheduler):
         from distributed import Client
-    if scheduler is not None:
+    if scheduler is not None and scheduler.split(":")[0] == SLURM:
+        with _start_jobs(scheduler) as jobs, Client(jobs) as client:
+            yield Cluster(client)
+    elif scheduler is not None:
         # `Cluster.map` reports in one line that the scheduler is gone.
         logging.getLogger("distributed.client").setLevel(logging.CRITICAL)
         try:
@@ -163,19 +179,8 @@ def _start_workers(count: int) -> Iterator["LocalCluster"]:
     import dask
     from distributed import LocalCluster
 
-    environment = (
-        dask.config.get("distributed.nanny.pre-spawn-environ", {})
-        | dict.fromkeys(THREAD_COUNTS, "1")
-        | KEPT_MEMORY
-    )
-    settings = {
-        "distributed.nanny.pre-spawn-environ": environment,
-        "distributed.scheduler.allowed-failures": ALLOWED_DEATHS,
-        # What the scheduler remembers of finished tasks; unused here.
-        "distributed.admin.low-level-log-length": 1000,
-        "distributed.admin.log-length": 1000,
-    }
-    with dask.config.set(settings):
+    environment = dask.config.get("distributed.nanny.pre-spawn-environ", {}) | ENVIRONMENT
+    with dask.config.set({**SCHEDULER, "distributed.nanny.pre-spawn-environ": environment}):
         try:
             local = LocalCluster(
                 n_workers=count,
@@ -191,3 +196,41 @@ def _start_workers(count: int) -> Iterator["LocalCluster"]:
             ) from None
         with local:
             yield local
+
+
+@contextlib.contextmanager
+def _start_jobs(scheduler: str) -> Iterator[Any]:
+    """Workers in batch jobs, which come with the work and end with the block."""
+    _, _, given = scheduler.partition(":")
+    if given and not (given.isdigit() and int(given)):
+        raise MidframeError(f"--scheduler {scheduler}: {SLURM}:N takes a number of jobs, 1 or more")
+    if shutil.which("sbatch") is None:
+        raise MidframeError(
+            f"--scheduler {scheduler}: no sbatch here; run this where SLURM's jobs are submitted"
+        )
+    try:
+        import dask
+        from dask_jobqueue import SLURMCluster
+    except ModuleNotFoundError:
+        raise MidframeError(
+            f"--scheduler {scheduler}: needs dask-jobqueue, which is not installed: pip install "
+            "'midframe[slurm]'"
+        ) from None
+    asked = {
+        name: dask.config.get(f"jobqueue.{SLURM}.{name}", None) or default
+        for name, default in SLURM_JOB.items()
+    }
+    most = int(given or SLURM_JOBS)
+    with (
+        dask.config.set(SCHEDULER),
+        SLURMCluster(
+            **asked,
+            processes=asked["cores"],
+            job_script_prologue=[f"export {name}={value}" for name, value in ENVIRONMENT.items()],
+            scheduler_options={"dashboard_address": ":0"},
+        ) as jobs,
+    ):
+        # One job waits for work from the start; the first tasks tell how long one takes.
+        jobs.adapt(minimum_jobs=1, maximum_jobs=most, target_duration="2s")
+        notice(f"workers: SLURM jobs of {asked['cores']} processes, {most} at most")
+        yield jobs

@@ -59,8 +59,8 @@ def cluster_arguments(parser: argparse.ArgumentParser) -> None:
     where.add_argument(
         "--scheduler",
         metavar="ADDRESS",
-        help="address of a running Dask scheduler, for example tcp://node1:8786 "
-        "(default: $DASK_SCHEDULER_ADDRESS, if set)",
+        help="address of a running Dask scheduler, for example tcp://node1:8786, or slurm:N for "
+        "workers in at most N SLURM jobs (default: $DASK_SCHEDULER_ADDRESS, if set)",
     )
 
 
@@ -76,6 +76,7 @@ def run(parser: argparse.ArgumentParser, arguments: Sequence[str] | None = None)
     """
     parsed = parser.parse_args(arguments)
     before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    interrupt = signal.getsignal(signal.SIGINT)
     try:
         prepare_caches()
         threads = choose_threads(getattr(parsed, "threads", None))
@@ -87,9 +88,20 @@ def run(parser: argparse.ArgumentParser, arguments: Sequence[str] | None = None)
         for line in str(error).splitlines():
             print(f"midframe: error: {line}", file=sys.stderr)
         return 1
+    except MemoryError:
+        print(
+            "midframe: error: out of memory; leave it more, or start fewer --workers; the same "
+            "command goes on from what is done",
+            file=sys.stderr,
+        )
+        return 1
     except KeyboardInterrupt:
+        # Who presses Ctrl-C twice need not read a traceback.
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
         print("midframe: interrupted", file=sys.stderr)
         return 130
     finally:
         signal.signal(signal.SIGTERM, before)
+        signal.signal(signal.SIGINT, interrupt)
     return 0

@@ -6,6 +6,7 @@ same inputs and settings give the same bytes.
 """
 
 import contextlib
+import errno
 import glob
 import hashlib
 import json
@@ -20,6 +21,7 @@ from typing import Any
 import psutil
 from pydantic import BaseModel
 
+from pipeline.disk_space import write_error
 from pipeline.errors import MidframeError
 
 MANIFEST = "manifest.json"
@@ -173,10 +175,10 @@ def publish(directory: Path) -> Iterator[Path]:
     """
     directory = directory.absolute()
     check_replaceable(directory)
-    partial = directory.with_name(f".{directory.name}.partial-{socket.gethostname()}-{os.getpid()}")
+    partial = partial_path(directory)
     try:
         partial.parent.mkdir(parents=True, exist_ok=True)
-        _remove_abandoned(directory)
+        remove_abandoned(directory)
         partial.mkdir()
     except OSError as error:
         raise MidframeError(
@@ -185,18 +187,29 @@ def publish(directory: Path) -> Iterator[Path]:
     try:
         yield partial
         replace(partial, directory)
-    except BaseException:
+    except BaseException as error:
         shutil.rmtree(partial, ignore_errors=True)
+        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise write_error(directory.parent, error) from None
         raise
 
 
-def _remove_abandoned(directory: Path) -> None:
-    """Remove what killed runs on this machine have left beside ``directory``."""
-    prefix = f".{directory.name}.partial-{socket.gethostname()}-"
-    for left in directory.parent.glob(f"{glob.escape(prefix)}*"):
-        process = left.name.removeprefix(prefix)
+def partial_path(target: Path) -> Path:
+    """Where this process writes a file or directory until it is whole: beside ``target``."""
+    name = f".{target.stem}.partial-{socket.gethostname()}-{os.getpid()}{target.suffix}"
+    return target.with_name(name)
+
+
+def remove_abandoned(target: Path) -> None:
+    """Remove what killed runs on this machine have left beside ``target``."""
+    prefix = f".{target.stem}.partial-{socket.gethostname()}-"
+    for left in target.parent.glob(f"{glob.escape(prefix)}*{glob.escape(target.suffix)}"):
+        process = left.name.removeprefix(prefix).removesuffix(target.suffix)
         if process.isdigit() and not psutil.pid_exists(int(process)):
-            shutil.rmtree(left)
+            if left.is_dir():
+                shutil.rmtree(left)
+            else:
+                left.unlink()
 
 
 def check_replaceable(directory: Path) -> None:
@@ -213,10 +226,19 @@ def check_replaceable(directory: Path) -> None:
 
 def replace(partial: Path, directory: Path) -> None:
     """Rename ``partial`` to ``directory``, setting aside and removing what is there."""
-    if directory.exists():
-        old = directory.with_name(f".{directory.name}.old-{os.getpid()}")
-        os.rename(directory, old)
-        os.rename(partial, directory)
+    old = directory.with_name(f".{directory.name}.old-{os.getpid()}")
+    while True:
+        with contextlib.suppress(FileNotFoundError):
+            os.rename(directory, old)
+        try:
+            os.rename(partial, directory)
+            break
+        except OSError as error:
+            # Another process was faster; what it wrote is set aside, too.
+            if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
+                with contextlib.suppress(FileNotFoundError):
+                    os.rename(old, directory)
+                raise
+            shutil.rmtree(old, ignore_errors=True)
+    if old.exists():
         shutil.rmtree(old)
-    else:
-        os.rename(partial, directory)

@@ -141,6 +141,8 @@ class Experiment(Settings):
     vgg: str | None = None
     """torchvision's VGG-19 weights that are already on disk, used instead of the download; the
     losses `vgg` and `combined` need them."""
+    lpips: str | None = None
+    """Folder of the weights of LPIPS that is already on disk, used instead of the download."""
     datasets: dict[Name, DatasetSettings] = Field(min_length=1)
     """Where frames come from."""
     motion: MotionSettings = MotionSettings()

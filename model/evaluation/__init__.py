@@ -2,6 +2,6 @@
 
 Start reading at `model.evaluation.evaluate.evaluate`.
 
-May import: `model`, `model.video`, `pipeline`, `pipeline.frames`, `pipeline.selection`,
-`pipeline.store`.
+May import: `model`, `model.network`, `model.video`, `pipeline`, `pipeline.frames`,
+`pipeline.selection`, `pipeline.store`.
 """

@@ -18,8 +18,9 @@ from PIL import Image
 
 from model.evaluation.bootstrap import Estimate, mean_interval
 from model.evaluation.cut_distances import CutDistances
-from model.evaluation.metrics import PROTOCOLS
-from model.evaluation.predictions import TIMEOUT, OfCommand, OfFiles, OfModel, Predictions
+from model.evaluation.kept import OfKept, is_kept
+from model.evaluation.predictions import TIMEOUT, OfFiles, Predictions, source_of
+from model.evaluation.scoring import Scoring, describe, measures_of
 from model.evaluation.triplets import (
     Triplet,
     choose_triplets,
@@ -28,8 +29,7 @@ from model.evaluation.triplets import (
     read_remaining_triplets,
 )
 from model.pixels import quantise
-from model.settings import WITHOUT_WEIGHTS, EvaluationSettings
-from model.video.interpolation import load_predictor
+from model.settings import EvaluationSettings
 from pipeline.errors import MidframeError
 from pipeline.frames.losses import Loss, list_once, load, save
 from pipeline.frames.sequences import Frame, FrameSequence
@@ -45,6 +45,7 @@ from pipeline.provenance import (
 from pipeline.resume import code_digest, publish_resumable
 from pipeline.store.evaluation_files import FORMAT_VERSION, KIND, PICTURES, SCORES, picture_path
 
+COLUMNS = ("sequence", "first_frame", "height", "width", "cut_distance", "cut")
 LOSSES = "losses.json"  # until it is published: frames that cannot be read any more
 SCORED = "scored.csv"  # of predictions by others: their SHA-256, or why one could not be scored
 
@@ -59,6 +60,7 @@ def evaluate(
     predictions: Path | None = None,
     command: str | None = None,
     timeout: float = TIMEOUT,
+    lpips: Path | None = None,
 ) -> None:
     """Score a model on the triplets of a dataset and publish an evaluation directory.
 
@@ -75,9 +77,11 @@ def evaluate(
     out : directory for ``scores.csv``, ``manifest.json`` and, where asked for, ``predictions/``.
     label : name of the model in tables; default: the name of its file.
     device : ``"auto"``, ``"cpu"`` or ``"cuda"``.
-    predictions : a folder or video that another program made (`predictions.OfFiles`).
+    predictions : a folder or video that another program made (`predictions.OfFiles`), or that
+        `kept.keep_predictions` has published.
     command : a program to call for each triplet (`predictions.OfCommand`).
     timeout : seconds that a call of ``command`` may take.
+    lpips : folder of the weights of LPIPS (`model.network.lpips`), where settings ask for it.
 
     Raises
     ------
@@ -89,23 +93,25 @@ def evaluate(
         raise ValueError("one of model, predictions and command is needed")
     check_replaceable(out)
     triplets = choose_triplets(frames, settings)
+    scoring = Scoring(settings, lpips)
     inputs: dict[str, Path] = {}
     source: Predictions
-    if model is not None:
-        label = label or (model if model in WITHOUT_WEIGHTS else Path(model).stem)
-        source = OfModel(load_predictor(model, device))
-        if model not in WITHOUT_WEIGHTS:
-            inputs["weights"] = Path(model)
+    if predictions is not None and is_kept(predictions):
+        source = OfKept(predictions, settings, frames)
+        label = label or source.label
+        inputs["predictions"] = predictions
     elif predictions is not None:
         label = label or predictions.stem
         source = OfFiles(predictions, triplets, frames)
     else:
-        assert command is not None
-        source = OfCommand(command, timeout)
-        label = label or Path(command.split()[0]).stem
+        source, usual, inputs = source_of(model, command, device, timeout)
+        label = label or usual
     if (frames / MANIFEST).is_file():
         inputs["frames"] = frames
+    if lpips is not None and "lpips" in settings.perceptual:
+        inputs["lpips"] = lpips
     content: dict[str, Any] = {"model": label, "sequences": describe_sources(triplets)}
+    content["not_measured"] = scoring.skipped
     identity = {
         "settings": settings.model_dump(mode="json"),
         "inputs": {name: input_digest(path) for name, path in inputs.items()},
@@ -120,9 +126,9 @@ def evaluate(
             if done:
                 notice(f"evaluate {label}: resuming after {done} of {len(triplets)} triplets")
             else:
-                table.writerow(_columns())
+                table.writerow([*COLUMNS, *scoring.columns])
             left = triplets[done:]
-            steps = _score(left, source, settings, folder)
+            steps = _score(left, source, scoring, settings, folder)
             for row in progress(steps, len(left), f"evaluate {label}", "triplets"):
                 table.writerow(row)
                 file.flush()
@@ -142,10 +148,10 @@ def evaluate(
             images_without_prediction=missing,
             scored=scored,
             images_with_cut=int(scores["cut"].sum()),
-            protocols={name: str(protocol) for name, protocol in PROTOCOLS.items()},
+            protocols={name: describe(name) for name in scoring.protocols},
             means={
-                "with_cuts": summarise(scores),
-                "without_cuts": summarise(scores[scores["cut"] == 0]),
+                "with_cuts": summarise(scores, scoring.protocols),
+                "without_cuts": summarise(scores[scores["cut"] == 0], scoring.protocols),
             },
             **content,
         )
@@ -163,7 +169,7 @@ def _leave_out_lost(folder: Path, triplets: list[Triplet]) -> list[dict[str, Any
     if not losses:
         return []
     lines = (folder / SCORES).read_text(encoding="utf-8").splitlines(keepends=True)
-    empty = "," * (len(_columns()) - 2) + "\n"
+    empty = "," * (lines[0].count(",") - 1) + "\n"
     left = [line for line in lines if not line.endswith(empty)]
     if len(left) < 2:
         raise MidframeError(f"{losses[0].reason}; no triplet can be read any more")
@@ -183,13 +189,12 @@ def _rows_done(path: Path) -> int:
     return max(len(whole) - 1, 0)
 
 
-def _columns() -> list[str]:
-    metrics = [f"{name}_{metric}" for name in PROTOCOLS for metric in ("psnr", "ssim")]
-    return ["sequence", "first_frame", "height", "width", "cut_distance", "cut", *metrics]
-
-
 def _score(
-    triplets: list[Triplet], source: Predictions, settings: EvaluationSettings, folder: Path
+    triplets: list[Triplet],
+    source: Predictions,
+    scoring: Scoring,
+    settings: EvaluationSettings,
+    folder: Path,
 ) -> Iterator[list[Any]]:
     losses: list[Loss] = []
     cuts = CutDistances(triplets, settings)
@@ -197,7 +202,9 @@ def _score(
         if original is None:
             save([*load(folder / LOSSES), *losses], folder / LOSSES)
             losses.clear()
-            yield [triplet.sequence, triplet.first_frame] + [""] * (len(_columns()) - 2)
+            yield [triplet.sequence, triplet.first_frame] + [""] * (
+                len(COLUMNS) + len(scoring.columns) - 2
+            )
             continue
         distance = cuts.distance(triplet, original)
         first, truth, third = (prepare(frame, settings) for frame in original)
@@ -206,16 +213,15 @@ def _score(
         try:
             prediction, sha256 = source.predict(triplet, first, third)
         except MidframeError as problem:
-            if isinstance(source, OfModel):
+            if not source.scored:  # a model's, not another program's
                 raise
             notice(f"{triplet}: {problem}")
             _note(folder / SCORED, triplet, "", str(problem))
-            yield row + [math.nan] * 2 * len(PROTOCOLS)
+            yield row + scoring.nothing()
             continue
         if sha256 is not None:
             _note(folder / SCORED, triplet, sha256, "")
-        for protocol in PROTOCOLS.values():
-            row += protocol.score(prediction, truth)
+        row += scoring.score(prediction, truth)
         if any(fnmatch.fnmatchcase(str(triplet), pattern) for pattern in settings.pictures):
             _keep(folder / PICTURES, triplet, truth, quantise(prediction, "round"))
         yield row
@@ -249,14 +255,18 @@ def _keep(directory: Path, triplet: Triplet, truth: Frame, prediction: Frame) ->
         Image.fromarray(frame).save(path)
 
 
-def summarise(scores: pd.DataFrame) -> dict[str, dict[str, dict[str, float | None]]]:
-    """Mean and 95 % interval of every protocol's PSNR and SSIM, as JSON values."""
+def summarise(
+    scores: pd.DataFrame, protocols: list[str]
+) -> dict[str, dict[str, dict[str, float | None]]]:
+    """Mean and 95 % interval of every measure of every protocol, as JSON values."""
     return {
         name: {
-            metric: _json(mean_interval(scores[f"{name}_{metric}"].to_numpy(), scores["sequence"]))
-            for metric in ("psnr", "ssim")
+            measure: _json(
+                mean_interval(scores[f"{name}_{measure}"].to_numpy(), scores["sequence"])
+            )
+            for measure in measures_of(name)
         }
-        for name in PROTOCOLS
+        for name in protocols
     }
 
 
@@ -272,7 +282,8 @@ class Evaluation:
 
     ``sequences`` tells what the images were read from
     (`model.evaluation.triplets.describe_sources`), ``scored`` what predictions by others were
-    (empty for a model); ``missing`` of them could not be scored.
+    (empty for a model); ``missing`` of them could not be scored. ``not_measured`` tells for a
+    perceptual measure that was asked for why there is none; ``inputs`` are digests by name.
     """
 
     directory: Path
@@ -283,6 +294,8 @@ class Evaluation:
     scores: pd.DataFrame
     scored: Mapping[str, Any] = field(default_factory=dict)
     missing: int = 0
+    not_measured: Mapping[str, str] = field(default_factory=dict)
+    inputs: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def pictures(self) -> Path:
@@ -307,4 +320,6 @@ def open_evaluation(directory: Path) -> Evaluation:
         pd.read_csv(directory / SCORES, dtype={"sequence": str}),
         manifest["scored"],
         manifest["images_without_prediction"],
+        manifest["not_measured"],
+        manifest["inputs"],
     )

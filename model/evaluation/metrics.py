@@ -6,25 +6,27 @@ and border the SSIM has. Nothing is guessed from the values of an image.
 
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Literal, NamedTuple
+from typing import ClassVar, Literal, NamedTuple
 
-import cv2
 import numpy as np
-import numpy.typing as npt
 
+from model.evaluation.similarity import (
+    GAUSSIAN_SIGMA,
+    GAUSSIAN_SIZE,
+    SIZES,
+    UNIFORM_SIZE,
+    Border,
+    Plane,
+    Window,
+    ssim,
+    window_filter,
+)
 from model.pixels import PEAK, Image, quantise
 
-Plane = npt.NDArray[np.float64]
-
-SSIM_C1 = (0.01 * PEAK) ** 2
-SSIM_C2 = (0.03 * PEAK) ** 2
-GAUSSIAN_SIZE, GAUSSIAN_SIGMA = 11, 1.5
-UNIFORM_SIZE = 7
 LUMA = (0.2989, 0.5870, 0.1140)  # of red, green and blue, as MATLAB documents them
 
 Quantisation = Literal["truncate", "round", "half_even", "none"]
-Window = Literal["gaussian", "gaussian_3d", "uniform"]
-Border = Literal["zero", "replicate", "inside"]
+Colour = Literal["RGB", "grey"]
 QUANTISED = {
     "truncate": "truncated to 8 bits",
     "round": "rounded to 8 bits",
@@ -82,8 +84,10 @@ class Protocol:
     source: str
     ssim_quantisation: Quantisation | None = None
     floor: float = 0.0
-    colour: Literal["RGB", "grey"] = "RGB"
+    colour: Colour = "RGB"
     averaging: str = "per image"
+
+    measures: ClassVar[tuple[str, ...]] = ("psnr", "ssim")
 
     def __str__(self) -> str:
         size = f"{GAUSSIAN_SIZE}x{GAUSSIAN_SIZE}"
@@ -114,7 +118,7 @@ class Protocol:
     @property
     def smallest_side(self) -> int:
         """Height and width in pixels that an image must at least have."""
-        return UNIFORM_SIZE if self.window == "uniform" else GAUSSIAN_SIZE
+        return SIZES[self.window]
 
     def score(self, prediction: Image, target: Image) -> Score:
         """Measure ``prediction`` against ``target``.
@@ -135,27 +139,67 @@ class Protocol:
             if the shapes differ or are no RGB image, an image is smaller than the SSIM window,
             or values are of another type or range.
         """
-        if prediction.shape != target.shape:
-            raise ValueError(f"prediction is {prediction.shape}, target {target.shape}")
-        if min(target.shape[:2]) < self.smallest_side:
+        return self.score_pair(Pair(prediction, target))
+
+    def score_pair(self, pair: "Pair") -> Score:
+        """As `score`, sharing with other protocols what they compute of the same two images."""
+        height, width = pair.target.shape[:2]
+        if min(height, width) < self.smallest_side:
             raise ValueError(
-                f"{target.shape[1]}x{target.shape[0]} is smaller than the SSIM window of "
+                f"{width}x{height} is smaller than the SSIM window of "
                 f"{self.name}, {self.smallest_side}x{self.smallest_side}"
             )
-        truth = quantise(target, "round")
-        peak = PEAK if self.peak == "255" else float(truth.max())
-        guess = _levels(prediction, self.quantisation)
-        psnr = _psnr(guess, truth, peak, self.floor * PEAK**2)
-        if self.ssim_quantisation is not None:
-            guess = _levels(prediction, self.ssim_quantisation)
-        x, y = guess, truth.astype(np.float64)
-        if self.colour == "grey":
-            x, y = _grey(x), _grey(y)
-        return Score(psnr, _ssim(x, y, self.window, self.border))
+        peak = PEAK if self.peak == "255" else float(pair.target.max())
+        psnr = _psnr(pair.mean_square_error(self.quantisation) + self.floor * PEAK**2, peak)
+        how = self.ssim_quantisation or self.quantisation
+        return Score(psnr, pair.ssim(how, self.window, self.border, self.colour))
+
+
+class Pair:
+    """A prediction and its target; what several protocols need of them is computed once.
+
+    Raises
+    ------
+    ValueError
+        if the shapes differ or are no RGB image, or values are of another type or range.
+    """
+
+    def __init__(self, prediction: Image, target: Image) -> None:
+        if prediction.shape != target.shape:
+            raise ValueError(f"prediction is {prediction.shape}, target {target.shape}")
+        self.target = quantise(target, "round")
+        self._prediction = prediction
+        self._planes: dict[tuple[str, ...], Plane] = {}
+        self._values: dict[tuple[str, ...], float] = {}
+
+    def levels(self, how: Quantisation) -> Plane:
+        """The prediction in 0..255, in whole levels unless ``how`` is ``"none"``."""
+        if (how,) not in self._planes:
+            self._planes[how,] = _levels(self._prediction, how)
+        return self._planes[how,]
+
+    def mean_square_error(self, how: Quantisation) -> float:
+        """Over pixels and channels, in squared levels."""
+        if (how,) not in self._values:
+            error = self.levels(how) - self.target
+            self._values[how,] = float(np.vdot(error, error)) / error.size
+        return self._values[how,]
+
+    def ssim(self, how: Quantisation, window: Window, border: Border, colour: Colour) -> float:
+        """Mean SSIM of the prediction, quantised so, and the target."""
+        key = (how, window, border, colour)
+        if key not in self._values:
+            x, y = self.levels(how), self.target.astype(np.float64)
+            if colour == "grey":
+                x, y = _grey(x), _grey(y)
+            local_mean = window_filter(window, border)
+            if key[1:] not in self._planes:
+                self._planes[key[1:]] = local_mean(y)
+            self._values[key] = ssim(x, y, self._planes[key[1:]], window, local_mean)
+        return self._values[key]
 
 
 def _levels(image: Image, how: Quantisation) -> Plane:
-    """The image in 0..255, in whole levels unless ``how`` is ``"none"``."""
     if how != "none":
         return quantise(image, how).astype(np.float64)
     quantise(image, "round")  # which refuses what is no image
@@ -167,60 +211,12 @@ def _grey(image: Plane) -> Plane:
     return np.asarray(np.floor(image @ np.array(LUMA) + 0.5))
 
 
-def _psnr(guess: Plane, truth: npt.NDArray[np.uint8], peak: float, floor: float) -> float:
-    error = guess - truth
-    mean_square = float(np.vdot(error, error)) / error.size + floor
+def _psnr(mean_square: float, peak: float) -> float:
     if mean_square == 0:
         return float("inf")
     if peak == 0:
         return float("-inf")  # a black target has no peak, so any error is infinitely large
     return float(10 * np.log10(peak**2 / mean_square))
-
-
-def _ssim(x: Plane, y: Plane, window: Window, border: Border) -> float:
-    """Mean structural similarity (Wang, Bovik, Sheikh, Simoncelli 2004, eq. 13)."""
-    mean_x, mean_y = _filter(x, window, border), _filter(y, window, border)
-    # Only the sum of the two variances is needed, which saves one filter of five.
-    squares = _filter(x * x + y * y, window, border)
-    product = _filter(x * y, window, border)
-    unbiased = UNIFORM_SIZE**2 / (UNIFORM_SIZE**2 - 1) if window == "uniform" else 1.0
-
-    mean_square_sum = mean_x * mean_x + mean_y * mean_y
-    mean_product = mean_x * mean_y
-    variance_sum = unbiased * (squares - mean_square_sum)
-    covariance = unbiased * (product - mean_product)
-    similarity = ((2 * mean_product + SSIM_C1) * (2 * covariance + SSIM_C2)) / (
-        (mean_square_sum + SSIM_C1) * (variance_sum + SSIM_C2)
-    )
-    return float(similarity.mean())
-
-
-def _filter(image: Plane, window: Window, border: Border) -> Plane:
-    """Local mean of ``image``, cropped to where the window lies inside if ``border`` says so."""
-    edge = cv2.BORDER_REPLICATE if border == "replicate" else cv2.BORDER_CONSTANT
-    if window == "uniform":
-        size = (UNIFORM_SIZE, UNIFORM_SIZE)
-        mean = cv2.boxFilter(image, cv2.CV_64F, size, borderType=edge)
-    else:
-        kernel = np.asarray(
-            cv2.getGaussianKernel(GAUSSIAN_SIZE, GAUSSIAN_SIGMA, cv2.CV_64F), dtype=np.float64
-        )
-        mean = cv2.sepFilter2D(image, cv2.CV_64F, kernel, kernel, borderType=edge)
-        if window == "gaussian_3d":
-            mean = mean @ _across_channels(kernel[:, 0], image.shape[2])
-    if border == "inside":
-        margin = (UNIFORM_SIZE if window == "uniform" else GAUSSIAN_SIZE) // 2
-        mean = mean[margin:-margin, margin:-margin]
-    return np.asarray(mean, dtype=np.float64)
-
-
-def _across_channels(kernel: npt.NDArray[np.float64], channels: int) -> Plane:
-    """Weight of each channel (row) in each filtered channel (column), the outermost replicated."""
-    weights = np.zeros((channels, channels))
-    for channel in range(channels):
-        for offset, weight in enumerate(kernel, start=-(len(kernel) // 2)):
-            weights[min(max(channel + offset, 0), channels - 1), channel] += weight
-    return weights
 
 
 PROTOCOLS: MappingProxyType[str, Protocol] = MappingProxyType(

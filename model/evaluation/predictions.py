@@ -22,7 +22,8 @@ from PIL import Image
 
 from model.evaluation.benchmarks import ImageTriplet
 from model.evaluation.triplets import Triplet
-from model.video.interpolation import Predictor, read_image
+from model.settings import WITHOUT_WEIGHTS
+from model.video.interpolation import Predictor, load_predictor, read_image
 from pipeline.errors import MidframeError
 from pipeline.frames.decoding import IMAGE_SUFFIXES, VIDEO_SUFFIXES
 from pipeline.frames.sequences import Frame, FrameSequence, open_frames
@@ -54,6 +55,25 @@ class OfModel:
 
     def predict(self, triplet: Triplet, first: Frame, third: Frame) -> tuple[AnyFrame, None]:
         return self._predictor(first, third), None
+
+
+def source_of(
+    model: str | None, command: str | None, device: str, timeout: float
+) -> tuple[Predictions, str, dict[str, Path]]:
+    """What a model or else a command predicts, its usual label, and its files.
+
+    Raises
+    ------
+    MidframeError
+        if the weights or the program cannot be used.
+    """
+    if model is None:
+        assert command is not None
+        return OfCommand(command, timeout), Path(command.split()[0]).stem, {}
+    source = OfModel(load_predictor(model, device))
+    if model in WITHOUT_WEIGHTS:
+        return source, model, {}
+    return source, Path(model).stem, {"weights": Path(model)}
 
 
 class OfFiles:

@@ -11,7 +11,6 @@ import cv2
 import numpy as np
 
 from model.evaluation.benchmarks import ImageTriplet, find_triplets
-from model.evaluation.metrics import PROTOCOLS
 from model.settings import EvaluationSettings
 from model.video.interpolation import read_image
 from pipeline.errors import MidframeError
@@ -27,6 +26,8 @@ from pipeline.frames.sequences import (
 from pipeline.provenance import digest, file_digest
 from pipeline.selection.sampling import draw_triplets
 
+SMALLEST_SIDE = 11  # pixels: the largest window of the SSIM
+LPIPS_SIDE = 35  # pixels, of which the last layer of its network makes one
 SCALERS = {
     "area": cv2.INTER_AREA,
     "bicubic": cv2.INTER_CUBIC,
@@ -140,7 +141,7 @@ def _of_benchmark(found: list[ImageTriplet], settings: EvaluationSettings) -> li
 
 
 def _check_size(triplet: Triplet, settings: EvaluationSettings) -> None:
-    needed = settings.crop or max(protocol.smallest_side for protocol in PROTOCOLS.values())
+    needed = settings.crop or (LPIPS_SIDE if "lpips" in settings.perceptual else SMALLEST_SIDE)
     width, height = settings.size or (triplet.width, triplet.height)
     if min(width, height) < needed:
         raise MidframeError(

@@ -92,6 +92,9 @@ class SepConv(nn.Module):
         frames = torch.cat([total + difference, total - difference], dim=1)
         first.copy_(DIFFERENCE_GAIN * math.sqrt(0.5) * frames)
 
+    # By another one where the operator has to be made of standard ones: `model.sharing.export`.
+    convolve = staticmethod(separable_convolution)
+
     def forward(self, first: Tensor, third: Tensor) -> Tensor:
         """Predict the frame in the middle.
 
@@ -122,9 +125,9 @@ class SepConv(nn.Module):
         ]
         vertical_first, horizontal_first, vertical_third, horizontal_third = kernels
         margin = (self.settings.kernel_length // 2,) * 4
-        middle = separable_convolution(
+        middle = self.convolve(
             functional.pad(first, margin, mode="replicate"), vertical_first, horizontal_first
-        ) + separable_convolution(
+        ) + self.convolve(
             functional.pad(third, margin, mode="replicate"), vertical_third, horizontal_third
         )
         if self.settings.normalise:

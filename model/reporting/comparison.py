@@ -8,10 +8,11 @@ from numpy.typing import NDArray
 
 from model.evaluation.bootstrap import CONFIDENCE, Estimate, holm, mean_interval, paired_interval
 from model.evaluation.evaluate import Evaluation
+from model.evaluation.measures import MEASURES
+from model.evaluation.scoring import measures_of
 from model.reporting.published import TABLES, PublishedScore
 from model.settings import TableSettings
 
-METRICS = ("psnr", "ssim")
 SAME = "cannot be told apart"
 TOO_FEW = "too few videos to tell"
 
@@ -26,9 +27,9 @@ class Cell:
     cuts : whether triplets that hold a jump cut count.
     score : mean over the images.
     to_baseline, to_best : mean of the differences image by image, to the baseline and to the row
-        with the highest mean; ``None`` for that row itself. Their ``p`` is corrected for the
+        with the best mean; ``None`` for that row itself. Their ``p`` is corrected for the
         number of comparisons in the whole table.
-    best : label of the row with the highest mean.
+    best : label of the row with the best mean: the highest, or of an error the lowest.
     published : the paper's number, where it reports one for this row under this protocol.
     """
 
@@ -59,8 +60,13 @@ def compare(
     cells = []
     for cuts in choices:
         kept = np.ones(len(any_scores), bool) if cuts else any_scores["cut"].to_numpy() == 0
-        for protocol in settings.protocols:
-            for metric in METRICS:
+        measured = [
+            protocol
+            for protocol in settings.protocols
+            if all(protocol in one.protocols for one in evaluations.values())
+        ]
+        for protocol in measured:
+            for metric in measures_of(protocol):
                 values = {
                     label: table[f"{protocol}_{metric}"].to_numpy()[kept]
                     for label, table in scores.items()
@@ -82,7 +88,8 @@ def _column(
     draws = (sequences, settings.resamples, settings.seed)
     scores = {label: mean_interval(column, *draws) for label, column in values.items()}
     means = {label: score.mean for label, score in scores.items() if score.count}
-    best = max(means, key=lambda label: means[label]) if means else settings.baseline
+    sign = 1 if MEASURES[metric].higher_is_better else -1
+    best = max(means, key=lambda label: sign * means[label]) if means else settings.baseline
     table = TABLES[settings.published] if settings.published else None
     return [
         Cell(
@@ -130,7 +137,7 @@ def _pair(cell: Cell, other: str) -> tuple[str, str, bool, frozenset[str]]:
     return cell.protocol, cell.metric, cell.cuts, frozenset({cell.label, other})
 
 
-def verdict(difference: Estimate | None) -> str:
+def verdict(difference: Estimate | None, metric: str = "psnr") -> str:
     """What a paired difference says: better, worse, or that the two cannot be told apart.
 
     ``better`` and ``worse`` need an interval over videos that excludes 0 and a ``p`` (corrected,
@@ -141,8 +148,11 @@ def verdict(difference: Estimate | None) -> str:
     if not difference.over_videos:
         return TOO_FEW
     if difference.p <= 1 - CONFIDENCE + 1e-12:
+        more, less = "better", "worse"
+        if not MEASURES[metric].higher_is_better:
+            more, less = less, more
         if difference.low > 0:
-            return "better"
+            return more
         if difference.high < 0:
-            return "worse"
+            return less
     return SAME

@@ -13,8 +13,10 @@ import numpy as np
 
 from model.evaluation.bootstrap import Estimate
 from model.evaluation.evaluate import Evaluation, open_evaluation
-from model.evaluation.metrics import PROTOCOLS
-from model.reporting.comparison import METRICS, SAME, Cell, compare, verdict
+from model.evaluation.measures import MEASURES
+from model.evaluation.scoring import describe, measures_of
+from model.reporting.comparison import SAME, Cell, compare, verdict
+from model.reporting.literature import literature
 from model.reporting.published import TABLES, PublishedScore, PublishedTable
 from model.settings import TableSettings
 from pipeline.errors import MidframeError
@@ -22,12 +24,12 @@ from pipeline.provenance import publish, write_manifest
 
 KIND = "table"
 FORMAT_VERSION = 1
-DECIMALS = {"psnr": 2, "ssim": 4}
-UNITS = {"psnr": " dB", "ssim": ""}
+PUBLISHED = ("psnr", "ssim")  # measures of the tables that stand beside ours row by row
 FEW_SEQUENCES = 3  # so many are told in the table; more are in the manifests of the evaluations
-LEGEND = """Means with 95 % bootstrap intervals; bold: the best mean; †: cannot be told apart
-from it. Intervals are over videos: sequences are drawn, then triplets in them. With fewer than 5
-sequences none can be given; the interval is then over triplets, marked ‡, and there is no verdict.
+LEGEND = """Means with 95 % bootstrap intervals; bold: the best mean, the lowest where ↓ stands;
+†: cannot be told apart from it. Intervals are over videos: sequences are drawn, then triplets in
+them. With fewer than 5 sequences none can be given; the interval is then over triplets, marked ‡,
+and there is no verdict.
 Differences are taken triplet by triplet; two models are told apart where the interval of their
 mean difference excludes 0 and its probability, corrected for all comparisons of the table
 (Holm), is at most 5 %. The protocols:"""
@@ -45,6 +47,7 @@ def make_table(evaluations: Sequence[Path], settings: TableSettings, out: Path) 
     opened = [open_evaluation(path) for path in evaluations]
     labels = _labels(opened, settings)
     _check_alike(opened)
+    _check_measured(opened, settings)
     published = TABLES[settings.published] if settings.published else None
     rows = _published_rows(settings, published)
     cells = compare(dict(zip(labels, opened, strict=True)), rows, settings)
@@ -114,7 +117,7 @@ def _check_alike(evaluations: Sequence[Evaluation]) -> None:
     """All evaluations must have measured the same images."""
     keys = ["sequence", "first_frame", "height", "width", "cut"]
     first = evaluations[0]
-    unlike_settings = {"pictures"}
+    unlike_settings = {"pictures", "keep"}
     for other in evaluations[1:]:
         if not first.scores[keys].equals(other.scores[keys]):
             raise MidframeError(
@@ -129,6 +132,17 @@ def _check_alike(evaluations: Sequence[Evaluation]) -> None:
                 f"{other.directory}: evaluated with another '{unlike[0]}' than "
                 f"{first.directory}; evaluate both with the same settings"
             )
+
+
+def _check_measured(evaluations: Sequence[Evaluation], settings: TableSettings) -> None:
+    """Perceptual measures are there only where evaluations were told to take them."""
+    for name in settings.protocols:
+        for one in evaluations:
+            if name not in one.protocols and name not in one.not_measured:
+                raise MidframeError(
+                    f"{one.directory}: '{name}' was not measured; add it to 'perceptual' of the "
+                    "evaluation"
+                )
 
 
 def to_csv(cells: Iterable[Cell]) -> str:
@@ -193,11 +207,16 @@ def to_markdown(
             lines += _over_seeds(chosen, settings.seeds) + [""]
     if published is not None and any(cell.published is not None for cell in cells):
         lines += _beside(cells, published) + [""]
-    columns = [f"{protocol}_psnr" for protocol in settings.protocols]
+    columns = [
+        f"{protocol}_psnr" for protocol in settings.protocols if "psnr" in measures_of(protocol)
+    ]
     exact = max(
-        int(np.isinf(one.scores[column]).sum())
-        for one in evaluations.values()
-        for column in columns
+        (
+            int(np.isinf(one.scores[column]).sum())
+            for one in evaluations.values()
+            for column in columns
+        ),
+        default=0,
     )
     if exact:
         lines += [
@@ -208,8 +227,13 @@ def to_markdown(
     for label, one in evaluations.items():
         if one.scored:
             lines += [_by_others(label, one), ""]
+    for name in settings.protocols:
+        if why := evaluation.not_measured.get(name):
+            lines += [f"Not measured: {name}: {why}.", ""]
+    if settings.literature is not None:
+        lines += [*literature(settings.literature), ""]
     lines += [LEGEND, ""]
-    lines += [f"- {PROTOCOLS[name]}" for name in settings.protocols]
+    lines += [f"- {describe(name)}" for name in settings.protocols]
     return "\n".join(lines) + "\n"
 
 
@@ -252,37 +276,44 @@ def _source(name: str, described: Mapping[str, Any]) -> str:
 
 
 def _scores(cells: Sequence[Cell], baseline: str) -> list[str]:
-    head = ["Protocol", "Model"]
-    for metric in METRICS:
-        head += [f"{metric.upper()}{UNITS[metric]}", f"minus {baseline}"]
+    """One table for each set of measures, since a column holds one measure."""
     found = {(cell.protocol, cell.label, cell.metric): cell for cell in cells}
-    body = []
+    rows: dict[tuple[str, ...], list[list[str]]] = {}
     for protocol, label in dict.fromkeys((cell.protocol, cell.label) for cell in cells):
         row = [f"`{protocol}`", label]
-        for metric in METRICS:
+        for metric in measures_of(protocol):
             cell = found[protocol, label, metric]
             row += [_marked(cell), _difference(cell)]
-        body.append(row)
-    return _rows(head, body)
+        rows.setdefault(measures_of(protocol), []).append(row)
+    lines: list[str] = []
+    for metrics, body in rows.items():
+        head = ["Protocol", "Model"]
+        for metric in metrics:
+            head += [MEASURES[metric].heading, f"minus {baseline}"]
+        lines += [*([""] if lines else []), *_rows(head, body)]
+    return lines
 
 
 def _over_seeds(cells: Sequence[Cell], seeds: Mapping[str, Sequence[str]]) -> list[str]:
     """Mean and standard deviation over the training runs of a stage."""
-    head = ["Protocol", "Stage", "Training runs", *(f"{m.upper()}{UNITS[m]}" for m in METRICS)]
     found = {(cell.protocol, cell.label, cell.metric): cell.score.mean for cell in cells}
-    body = []
+    rows: dict[tuple[str, ...], list[list[str]]] = {}
     for protocol in dict.fromkeys(cell.protocol for cell in cells):
         for name, runs in seeds.items():
             row = [f"`{protocol}`", name, str(len(runs))]
-            for metric in METRICS:
+            for metric in measures_of(protocol):
                 means = [found[protocol, run, metric] for run in runs]
-                digits = DECIMALS[metric]
+                digits = MEASURES[metric].digits
                 row.append(
                     f"{statistics.fmean(means):.{digits}f} ± {statistics.stdev(means):.{digits}f}"
                 )
-            body.append(row)
+            rows.setdefault(measures_of(protocol), []).append(row)
+    lines: list[str] = []
+    for metrics, body in rows.items():
+        head = ["Protocol", "Stage", "Training runs", *(MEASURES[m].heading for m in metrics)]
+        lines += [*([""] if lines else []), *_rows(head, body)]
     told = "Mean and standard deviation over training runs that differ in their seed:"
-    return [told, "", *_rows(head, body)]
+    return [told, "", *lines]
 
 
 def _marked(cell: Cell) -> str:
@@ -290,13 +321,13 @@ def _marked(cell: Cell) -> str:
     text = _interval(cell.score, cell.metric)
     if cell.to_best is None:
         return f"**{text}**"
-    return f"{text} †" if verdict(cell.to_best) == SAME else text
+    return f"{text} †" if verdict(cell.to_best, cell.metric) == SAME else text
 
 
 def _difference(cell: Cell) -> str:
     if cell.to_baseline is None or not cell.to_baseline.count:
         return "–"
-    return f"{_signed(cell.to_baseline, cell.metric)}, {verdict(cell.to_baseline)}"
+    return f"{_signed(cell.to_baseline, cell.metric)}, {verdict(cell.to_baseline, cell.metric)}"
 
 
 def _beside(cells: Sequence[Cell], published: PublishedTable) -> list[str]:
@@ -304,17 +335,17 @@ def _beside(cells: Sequence[Cell], published: PublishedTable) -> list[str]:
     with_all = any(cell.cuts for cell in cells)
     chosen = [c for c in cells if c.cuts == with_all and c.published is not None]
     head = ["Model"]
-    for metric in METRICS:
-        name = f"{metric.upper()}{UNITS[metric]}"
+    for metric in PUBLISHED:
+        name = MEASURES[metric].heading
         head += [f"{name}, `{published.protocol}`", "published", "difference"]
     found = {(cell.label, cell.metric): cell for cell in chosen}
     body = []
     for label in dict.fromkeys(cell.label for cell in chosen):
         row = [label]
-        for metric in METRICS:
+        for metric in PUBLISHED:
             cell = found[label, metric]
             assert cell.published is not None
-            digits = DECIMALS[metric]
+            digits = MEASURES[metric].digits
             row += [f"{cell.score.mean:.{digits}f}", f"{cell.published:g}"]
             row += [f"{cell.score.mean - cell.published:+.{digits}f}"]
         body.append(row)
@@ -324,7 +355,7 @@ def _beside(cells: Sequence[Cell], published: PublishedTable) -> list[str]:
 def _interval(estimate: Estimate, metric: str) -> str:
     if not estimate.count:
         return "–"
-    digits = DECIMALS[metric]
+    digits = MEASURES[metric].digits
     interval = f"{estimate.low:.{digits}f} to {estimate.high:.{digits}f}"
     return f"{estimate.mean:.{digits}f} ({interval}{_over(estimate)})"
 
@@ -334,7 +365,7 @@ def _over(estimate: Estimate) -> str:
 
 
 def _signed(estimate: Estimate, metric: str) -> str:
-    digits = DECIMALS[metric]
+    digits = MEASURES[metric].digits
     interval = f"{estimate.low:+.{digits}f} to {estimate.high:+.{digits}f}"
     return f"{estimate.mean:+.{digits}f} ({interval}{_over(estimate)})"
 

@@ -25,6 +25,7 @@ from pipeline.frames.decoding import IMAGE_MODES
 from pipeline.frames.sequences import Frame
 from pipeline.processor import computes_bfloat16
 from pipeline.progress import notice
+from pipeline.provenance import partial_path, remove_abandoned
 
 if TYPE_CHECKING:
     from model.network.architecture import SepConv
@@ -324,9 +325,10 @@ def complete_or_nothing(target: Path) -> Iterator[Path]:
     MidframeError
         if the folder cannot be written.
     """
-    partial = target.with_name(f".{target.stem}.partial-{os.getpid()}{target.suffix}")
+    partial = partial_path(target)
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
+        remove_abandoned(target)
         partial.touch()
     except OSError as error:
         raise MidframeError(f"{target}: cannot write here ({error.strerror})") from None

@@ -80,12 +80,16 @@ def make_check(
     name, path = place
     parts = tuple(parts) or (Part(name),)
     inside = "." if path == root else path.relative_to(root).as_posix()
+    state, size = _state(path, parts)
+    return Check(folder, name, path, shown, inside, parts, settings, state, size)
+
+
+def _state(path: Path, parts: Sequence[Part]) -> tuple[str, int]:
+    """Digest of the size and time of a file or of a folder's images, and the bytes of all."""
     files = [path, *image_files(path)] if path.is_dir() else [path]
     states = [(file.stat().st_size, file.stat().st_mtime_ns) for file in files]
     asked = [[part.name, part.start, part.end] for part in parts]
-    state = digest([states, asked])[:16]
-    size = sum(size for size, _ in states)
-    return Check(folder, name, path, shown, inside, parts, settings, state, size)
+    return digest([states, asked])[:16], sum(size for size, _ in states)
 
 
 def check(task: Check) -> None:
@@ -126,6 +130,8 @@ def check(task: Check) -> None:
             for name, frames, reason in bad
         ],
     }
+    if _state(task.path, task.parts)[0] != task.state:
+        raise MidframeError(f"{task.shown}: changed while it was checked; run again")
     task.record.parent.mkdir(parents=True, exist_ok=True)
     partial = task.record.with_name(f"{task.record.name}.partial")
     partial.write_text(json.dumps(found), encoding="utf-8")

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 KIND = "evaluation"
-FORMAT_VERSION = 3
+FORMAT_VERSION = 4
 SCORES = "scores.csv"
 PICTURES = "predictions"
 

@@ -7,6 +7,7 @@ writes it a whole shard at a time and reads it a batch at a time, which is an or
 faster at random reads than zarr-python; zarr-python and xarray read the same files.
 """
 
+import contextlib
 import os
 import re
 from collections import deque
@@ -114,7 +115,8 @@ def create(store: Path, samples: int, patch_size: int, shard_samples: int, codec
             "channel": ["red", "green", "blue"],
         },
     }
-    tensorstore.open(_spec(store) | {"metadata": metadata}, create=True).result()
+    with _as_os_error(store):
+        tensorstore.open(_spec(store) | {"metadata": metadata}, create=True).result()
 
 
 def write_coordinates(store: Path, first_sample: int, rows: pd.DataFrame) -> None:
@@ -145,9 +147,16 @@ def write_shard(store: Path, first_sample: int, triplets: NDArray[np.uint8]) -> 
     spec["store_data_equal_to_fill_value"] = True
     # Like any other file, without waiting for the disk.
     spec["context"]["file_io_sync"] = False
-    array = tensorstore.open(spec, open=True).result()
-    try:
+    with _as_os_error(store):
+        array = tensorstore.open(spec, open=True).result()
         array[first_sample : first_sample + len(triplets)].write(triplets).result()
+
+
+@contextlib.contextmanager
+def _as_os_error(store: Path) -> Iterator[None]:
+    """Raise the system's error that TensorStore tells in the text of its own."""
+    try:
+        yield
     except ValueError as error:
         code = re.search(r"os_error_code='(\d+)'", str(error))
         if code is None:

@@ -98,7 +98,7 @@ def test_jobs_ask_for_a_gpu_memory_and_time_as_the_profile_says(
 def disturbed(
     cluster: Slurm, finished: Experiment, small_frames: Path, clips: Path, tmp_path: Path
 ) -> Iterator[tuple[Experiment, "subprocess.Popen[str]"]]:
-    """The same graph, up to its networks, while it runs; sampling has too little memory at first."""
+    """The same graph up to a network, while it runs; sampling has too little memory at first."""
     experiment = tiny_experiment(tmp_path, small_frames, clips)
     process = subprocess.Popen(
         command(
@@ -172,5 +172,5 @@ def test_jobs_that_are_cancelled_out_of_memory_or_out_of_time_lose_nothing(
     assert (experiment.folder / "results" / weights).read_bytes() == (
         finished.folder / "results" / weights
     ).read_bytes()
-    left = [path.name for path in (experiment.folder / "results").rglob(".*")]
-    assert left == []
+    left = {path.name for path in (experiment.folder / "results").rglob(".*")}
+    assert left <= {".snakemake_timestamp"}

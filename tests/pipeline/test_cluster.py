@@ -133,3 +133,16 @@ def test_a_scheduler_that_is_killed_is_told_at_once(tmp_path: Path) -> None:
         scheduler.kill()
         with pytest.raises(MidframeError, match="the Dask scheduler is gone; start it again"):
             list(results)
+
+
+def test_slurm_jobs_are_refused_where_none_can_be_submitted(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(MidframeError, match="no sbatch here"), connect(scheduler="slurm:4"):
+        pass
+
+
+def test_a_number_of_slurm_jobs_must_be_one() -> None:
+    with pytest.raises(MidframeError, match="takes a number of jobs"), connect(scheduler="slurm:x"):
+        pass

@@ -299,8 +299,9 @@ def third_party(start: Iterable[Path]) -> set[str]:
             if package in ("midframe", "pipeline", "model", "workflow"):
                 todo.append((ROOT / module.replace(".", "/")).with_suffix(".py"))
             elif package not in sys.stdlib_module_names:
-                # CuPy is the optional extra, and not installed everywhere.
-                found = providers.get(package, []) if package == "cupy" else providers[package]
+                # These belong to extras that are not installed everywhere.
+                optional = package in ("cupy", "dask_jobqueue")
+                found = providers.get(package, []) if optional else providers[package]
                 names |= {name.lower().replace("_", "-") for name in found}
     return names
 
@@ -312,7 +313,8 @@ def third_party(start: Iterable[Path]) -> set[str]:
 def test_an_environment_holds_what_its_commands_import(environment: str, package: str) -> None:
     content = yaml.safe_load((ROOT / "envs" / f"{environment}.yaml").read_text())
     held = pins(next(e["pip"] for e in content["dependencies"] if isinstance(e, dict)))
-    needed = third_party((ROOT / package).rglob("*.py")) - {"cupy-cuda13x"}
+    needed = third_party((ROOT / package).rglob("*.py"))
+    needed -= {"cupy-cuda13x", "dask-jobqueue"}
     assert needed <= set(held), f"{environment} lacks {needed - set(held)}"
 
 
@@ -320,7 +322,8 @@ def test_what_the_code_imports_is_declared() -> None:
     groups = declared()
     packages = ("midframe", "pipeline", "model", "workflow")
     files = [file for package in packages for file in (ROOT / package).rglob("*.py")]
-    assert third_party(files) <= {name for group in ("", "cuda", *EXTRAS) for name in groups[group]}
+    extras = ("", "cuda", "slurm", *EXTRAS)
+    assert third_party(files) <= {name for group in extras for name in groups[group]}
 
 
 def test_the_commands_of_the_rules_explain_themselves() -> None:

@@ -93,6 +93,18 @@ def test_another_protocol_makes_the_table_again_and_no_prediction(experiment: Ex
     assert experiment.would_run(changed) == TABLES
 
 
+def test_a_measure_added_to_kept_predictions_makes_no_prediction(experiment: Experiment) -> None:
+    kept = experiment.changed("evaluations", "held-out", "keep", to="float")
+    target = "results/evaluations/held-out/linear"
+    outcome = experiment.run(target, config=kept)
+    assert outcome.status == 0, outcome.output
+    assert outcome.rules == {"predict_model", "evaluate_model"}
+    assert experiment.would_run(kept, target) == set()
+    more = deepcopy(kept)
+    more["evaluations"]["held-out"]["perceptual"] = ["vmaf"]
+    assert experiment.would_run(more, target) == {"evaluate_model"}
+
+
 def test_another_evaluation_trains_nothing(experiment: Experiment) -> None:
     changed = experiment.changed("evaluations", "held-out", "crop", to=64)
     assert experiment.would_run(changed) == EVALUATION

@@ -8,10 +8,70 @@ rule evaluate:
         expand(VIDEO, video=EXPERIMENT.videos),
 
 
-rule evaluate_model:
+rule fetch_lpips:
+    output:
+        directory(LPIPS),
+    log:
+        f"{LOGS}/fetch_lpips.log",
+    benchmark:
+        f"{BENCHMARKS}/fetch_lpips.tsv"
+    retries: 2
+    conda:
+        MODEL_ENVIRONMENT
+    shell:
+        "python -m midframe fetch-lpips --out {output} 2>&1 | tee {log}"
+
+
+rule predict_model:
     input:
         frames=evaluation_frames,
         model=lambda wildcards: weights_input(wildcards.model),
+    output:
+        directory(PREDICTIONS),
+    log:
+        f"{LOGS}/predict/{{evaluation}}/{{model}}.log",
+    benchmark:
+        f"{BENCHMARKS}/predict/{{evaluation}}/{{model}}.tsv"
+    conda:
+        MODEL_ENVIRONMENT
+    threads: CORES
+    resources:
+        gpu=1,
+    params:
+        settings=lambda wildcards: as_json(
+            EXPERIMENT.evaluations[wildcards.evaluation],
+            "dataset",
+            "folder",
+            "pictures",
+            "perceptual",
+            "cut_bins",
+            "cut_method",
+            "cut_threshold",
+            "flow_cut_threshold",
+        ),
+        model=lambda wildcards: predictions_option(wildcards.model),
+        code=source_digest(
+            "model/evaluation/kept.py",
+            "model/evaluation/predictions.py",
+            "model/evaluation/triplets.py",
+            "model/evaluation/benchmarks.py",
+            "model/video/interpolation.py",
+            "model/video/flow_prediction.py",
+            "model/video/warping.py",
+            "model/network/tiling.py",
+            "model/network/architecture.py",
+        ),
+    shell:
+        "python -m midframe predict {input.frames} {params.model}"
+        " --label {wildcards.model:q} --out {output} --settings {params.settings:q}"
+        " 2>&1 | tee {log}"
+
+
+rule evaluate_model:
+    input:
+        frames=evaluation_frames,
+        model=scored,
+        lpips=lpips_weights,
     output:
         directory(EVALUATION),
     log:
@@ -27,9 +87,16 @@ rule evaluate_model:
         settings=lambda wildcards: as_json(
             EXPERIMENT.evaluations[wildcards.evaluation], "dataset", "folder"
         ),
-        model=lambda wildcards: predictions_option(wildcards.model),
+        model=scored_option,
+        lpips=lambda wildcards, input: f"--lpips {input.lpips}" if input.lpips else "",
         code=source_digest(
             "model/evaluation/evaluate.py",
+            "model/evaluation/kept.py",
+            "model/evaluation/scoring.py",
+            "model/evaluation/similarity.py",
+            "model/evaluation/interpolation_error.py",
+            "model/evaluation/ffmpeg.py",
+            "model/network/lpips.py",
             "model/evaluation/cut_distances.py",
             "model/evaluation/predictions.py",
             "model/evaluation/triplets.py",
@@ -47,7 +114,7 @@ rule evaluate_model:
             "pipeline/store/evaluation_files.py",
         ),
     shell:
-        "python -m midframe evaluate {input.frames} {params.model}"
+        "python -m midframe evaluate {input.frames} {params.model} {params.lpips}"
         " --label {wildcards.model:q} --out {output} --settings {params.settings:q}"
         " 2>&1 | tee {log}"
 
@@ -78,6 +145,10 @@ rule tabulate:
             "model/reporting/comparison.py",
             "model/evaluation/bootstrap.py",
             "model/reporting/published.py",
+            "model/reporting/literature.py",
+            "model/reporting/literature.csv",
+            "model/evaluation/measures.py",
+            "model/evaluation/scoring.py",
             "model/evaluation/metrics.py",
         ),
     shell:

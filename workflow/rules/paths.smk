@@ -32,10 +32,12 @@ CUTS = f"{RESULTS}/cuts/{{dataset}}"
 PATCHES = f"{RESULTS}/patches/{{patches}}"
 INSPECTION = f"{RESULTS}/inspection/{{patches}}"
 MODEL = f"{RESULTS}/models/{{stage}}"
+PREDICTIONS = f"{RESULTS}/predictions/{{evaluation}}/{{model}}"
 EVALUATION = f"{RESULTS}/evaluations/{{evaluation}}/{{model}}"
 TABLE = f"{RESULTS}/tables/{{table}}"
 FIGURE = f"{RESULTS}/figures/{{figure}}"
 VIDEO = f"{RESULTS}/videos/{{video}}.mp4"
+LPIPS = f"{ARCHIVES}/lpips"
 VGG = f"{ARCHIVES}/vgg19-dcbb9e9d.pth"
 MODEL_ENVIRONMENT = f"../../envs/model-{EXPERIMENT.environment}.yaml"
 LOGS = f"{RESULTS}/logs"
@@ -118,6 +120,37 @@ def predictions_option(name):
     if model.command is not None:
         return f"--command {shlex.quote(model.command)}"
     return f"--predictions {shlex.quote(model.predictions)}"
+
+
+def is_kept(wildcards):
+    """Whether predictions are kept apart from their scores; files of others are there already."""
+    model = EXPERIMENT.models.get(wildcards.model)
+    of_others = model is not None and model.predictions is not None
+    return (
+        EXPERIMENT.evaluations[wildcards.evaluation].keep != "nothing" and not of_others
+    )
+
+
+def scored(wildcards):
+    """What a job that measures a model waits for."""
+    if is_kept(wildcards):
+        return PREDICTIONS.format(
+            evaluation=wildcards.evaluation, model=wildcards.model
+        )
+    return weights_input(wildcards.model)
+
+
+def scored_option(wildcards):
+    if is_kept(wildcards):
+        return f"--predictions {shlex.quote(scored(wildcards))}"
+    return predictions_option(wildcards.model)
+
+
+def lpips_weights(wildcards):
+    """The folder of the weights of LPIPS, where an evaluation asks for it."""
+    if "lpips" not in EXPERIMENT.evaluations[wildcards.evaluation].perceptual:
+        return []
+    return EXPERIMENT.lpips or LPIPS
 
 
 def user_files(wildcards):

@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
-from model.evaluation import evaluate as evaluation
+from model.evaluation import predictions
 from model.evaluation.evaluate import evaluate, open_evaluation
 from model.evaluation.metrics import PROTOCOLS
 from model.settings import EvaluationSettings
@@ -170,7 +170,7 @@ def test_an_interrupted_evaluation_goes_on_and_ends_with_the_same_bytes(
             raise KeyboardInterrupt
         return linear(*frames)
 
-    monkeypatch.setattr(evaluation, "load_predictor", lambda model, device: killed)
+    monkeypatch.setattr(predictions, "load_predictor", lambda model, device: killed)
     with pytest.raises(KeyboardInterrupt):
         evaluate(small_frames, "linear", chosen, tmp_path / "resumed" / "out")
     (unfinished,) = (tmp_path / "resumed").iterdir()
@@ -189,7 +189,7 @@ def test_another_evaluation_does_not_go_on_from_an_interrupted_one(
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(evaluation, "load_predictor", lambda model, device: killed)
+        patch.setattr(predictions, "load_predictor", lambda model, device: killed)
         with pytest.raises(KeyboardInterrupt):
             evaluate(small_frames, "linear", settings(), tmp_path / "out")
     evaluate(small_frames, "linear", settings(crop=48), tmp_path / "out")
