@@ -19,7 +19,7 @@ SNAKEMAKE := $(BIN)/snakemake --profile profiles/default
 DEMO := results/demo
 REPORT := $(DEMO)/snakemake_report.html
 
-.PHONY: demo browse-demo browse-pictures test test-fast test-cluster test-faults lint format docs bench gpu-check lock schema clean help demo-times test-lowest
+.PHONY: demo demo-times test-lowest browse-demo browse-pictures test test-fast test-cluster test-faults lint format docs bench gpu-check lock schema clean help
 
 help:
 	@sed -n 's/^# \{0,1\}//p;/^$$/q' Makefile
@@ -69,6 +69,16 @@ test: $(READY)
 test-fast: $(READY)
 	@$(PYTEST) -m "not slow"
 
+# Some gigabytes the first time: the lowest torch comes with CUDA's libraries.
+LOWEST := .venv-lowest
+test-lowest: pyproject.toml
+	@$(PYTHON) -m venv --clear $(LOWEST)
+	@$(LOWEST)/bin/python -m pip install --quiet --disable-pip-version-check uv
+	@$(LOWEST)/bin/uv pip compile --quiet --resolution lowest-direct --extra test pyproject.toml --output-file $(LOWEST)/lowest.txt
+	@$(LOWEST)/bin/uv pip install --quiet --python $(LOWEST)/bin/python --requirement $(LOWEST)/lowest.txt
+	@$(LOWEST)/bin/uv pip install --quiet --python $(LOWEST)/bin/python --no-deps --editable .
+	@OMP_NUM_THREADS=1 $(LOWEST)/bin/python -m pytest --numprocesses $$($(LOWEST)/bin/python -m pipeline.processor) --dist loadfile -m "not slow"
+
 # With SLURM's plugins, which nothing else needs.
 CLUSTER_READY := .venv/cluster.installed
 $(CLUSTER_READY): $(READY)
@@ -82,16 +92,6 @@ test-cluster: $(CLUSTER_READY)
 # Root, for small disks. Writes the table of docs/reliability.md.
 test-faults: $(READY)
 	@MIDFRAME_FAULT_TESTS=1 OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/faults
-
-# Some gigabytes the first time: the lowest torch comes with CUDA's libraries.
-LOWEST := .venv-lowest
-test-lowest: pyproject.toml
-	@$(PYTHON) -m venv --clear $(LOWEST)
-	@$(LOWEST)/bin/python -m pip install --quiet --disable-pip-version-check uv
-	@$(LOWEST)/bin/uv pip compile --quiet --resolution lowest-direct --extra test pyproject.toml --output-file $(LOWEST)/lowest.txt
-	@$(LOWEST)/bin/uv pip install --quiet --python $(LOWEST)/bin/python --requirement $(LOWEST)/lowest.txt
-	@$(LOWEST)/bin/uv pip install --quiet --python $(LOWEST)/bin/python --no-deps --editable .
-	@OMP_NUM_THREADS=1 $(LOWEST)/bin/python -m pytest --numprocesses $$($(LOWEST)/bin/python -m pipeline.processor) --dist loadfile -m "not slow"
 
 lint: $(READY)
 	@echo "Checking style, types and rules ..."

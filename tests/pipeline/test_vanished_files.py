@@ -21,6 +21,7 @@ from pipeline.selection.patches import sample
 from pipeline.selection.triplets import Source
 from pipeline.settings import CutSettings, DatasetSettings, MotionSettings, PatchSettings
 from pipeline.sources.datasets import fetch
+from pipeline.store import evaluation_files
 from pipeline.store.motion_store import MotionStore
 from pipeline.store.patch_store import PatchStore, verify
 from tests.conftest import directory_bytes, write_images
@@ -225,7 +226,9 @@ def test_an_evaluation_scores_what_is_left_and_lists_the_rest(
     assert "one" not in set(scores["sequence"])
     assert {"two", "video"} == set(scores["sequence"])
     assert not scores.isna().any(axis=None)
-    manifest = read_manifest(tmp_path / "scores", "evaluation", 3)
+    manifest = read_manifest(
+        tmp_path / "scores", evaluation_files.KIND, evaluation_files.FORMAT_VERSION
+    )
     assert [entry["sequence"] for entry in manifest["skipped"]] == ["one", "video"]
     assert manifest["images"] == len(scores)
     said = capsys.readouterr().err
