@@ -117,6 +117,11 @@ def _each(pairs: list[tuple[Path, Path]], make: Callable[..., str]) -> None:
 def _pairs(paths: list[Path], out: Path | None) -> list[tuple[Path, Path]] | None:
     """Each input with its output; ``None`` for two images and the image between them."""
     if out is not None:
+        if out.suffix.lower() in CONTAINERS:
+            raise MidframeError(
+                f"--out {out}: is the folder for what is made of each input; for one video give "
+                f"IN {out} without --out"
+            )
         targets = [out / (path.name if path.is_dir() else _named(path)) for path in paths]
         for target in targets:
             if targets.count(target) > 1:

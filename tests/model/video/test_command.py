@@ -96,6 +96,7 @@ def test_a_folder_of_images_has_the_rate_that_is_told(command: Command, tmp_path
         (["a.mkv", "out.mkv", "--rate", "quick"], "quick: no rate; give 60, 60000/1001 or 59.94"),
         (["a.mkv", "b.mp4", "c.avi", "d.mkv"], "give IN and OUT, or two images and OUT, or any"),
         (["a.mkv", "out.mkv", "--times", "1"], "times: must be 2 or more, not 1"),
+        (["a.mkv", "--out", "out.mkv"], "--out out.mkv: is the folder for what is made of each"),
         (["a.mkv", "x/a.mkv", "--out", "o"], "two inputs would be written there"),
         (["none.mkv", "out.mkv"], "none.mkv: no such video file"),
         (
