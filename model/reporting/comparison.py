@@ -14,7 +14,7 @@ from model.reporting.published import TABLES, PublishedScore
 from model.settings import TableSettings
 
 SAME = "cannot be told apart"
-TOO_FEW = "too few videos to tell"
+NONE = ""
 
 
 @dataclass(frozen=True)
@@ -141,12 +141,12 @@ def verdict(difference: Estimate | None, metric: str = "psnr") -> str:
     """What a paired difference says: better, worse, or that the two cannot be told apart.
 
     ``better`` and ``worse`` need an interval over videos that excludes 0 and a ``p`` (corrected,
-    in a table) of at most 5 %; with too few videos there is no verdict.
+    in a table) of at most 5 %; with too few videos there is none (`NONE`).
     """
     if difference is None or not difference.count:
         return "–"
     if not difference.over_videos:
-        return TOO_FEW
+        return NONE
     if difference.p <= 1 - CONFIDENCE + 1e-12:
         more, less = "better", "worse"
         if not MEASURES[metric].higher_is_better:

@@ -327,7 +327,9 @@ def _marked(cell: Cell) -> str:
 def _difference(cell: Cell) -> str:
     if cell.to_baseline is None or not cell.to_baseline.count:
         return "–"
-    return f"{_signed(cell.to_baseline, cell.metric)}, {verdict(cell.to_baseline, cell.metric)}"
+    # An interval over triplets has its sign, ‡, instead of a verdict.
+    parts = [_signed(cell.to_baseline, cell.metric), verdict(cell.to_baseline, cell.metric)]
+    return ", ".join(filter(None, parts))
 
 
 def _beside(cells: Sequence[Cell], published: PublishedTable) -> list[str]:

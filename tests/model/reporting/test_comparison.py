@@ -5,7 +5,7 @@ import math
 import pytest
 
 from model.evaluation.bootstrap import Estimate
-from model.reporting.comparison import verdict
+from model.reporting.comparison import NONE, verdict
 
 
 @pytest.mark.parametrize(
@@ -19,7 +19,7 @@ def test_an_interval_around_zero_tells_no_two_models_apart(
 
 
 def test_four_videos_allow_no_verdict() -> None:
-    assert verdict(Estimate(0.2, 0.1, 0.3, 100, sequences=4)) == "too few videos to tell"
+    assert verdict(Estimate(0.2, 0.1, 0.3, 100, sequences=4)) == NONE
 
 
 def test_what_does_not_outlast_the_correction_is_no_verdict() -> None:
