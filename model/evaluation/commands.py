@@ -50,13 +50,17 @@ def model_arguments(
     )
 
 
-def _evaluate_arguments(parser: argparse.ArgumentParser) -> None:
+def _frames_argument(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "frames",
         type=Path,
         metavar="FRAMES",
         help="a dataset, a folder of videos or image folders, or one video",
     )
+
+
+def _evaluate_arguments(parser: argparse.ArgumentParser) -> None:
+    _frames_argument(parser)
     model_arguments(parser, command=True, files=True)
     output_argument(parser, "directory to write: scores.csv and the pictures asked for")
     parser.add_argument(
@@ -93,12 +97,7 @@ def _evaluate(arguments: argparse.Namespace) -> None:
 
 
 def _predict_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "frames",
-        type=Path,
-        metavar="FRAMES",
-        help="a dataset, a folder of videos or image folders, or one video",
-    )
+    _frames_argument(parser)
     model_arguments(parser, command=True)
     output_argument(parser, "directory to write: SEQUENCE/FIRST.npy or .png")
     parser.add_argument(
