@@ -65,7 +65,7 @@ def python() -> Finding:
 def cores() -> Finding:
     """Cores of the machine, those that this process may use, and the threads that are chosen."""
     found = choose_threads()
-    seen = f"{found.cores.allowed} of {found.cores.seen} may be used; {found.count} threads"
+    seen = f"{found.cores.allowed} of {found.cores.seen} may be used; threads: {found.count}"
     if found.asked is not None:
         advice = f"{found.source} asks for {found.asked}; more threads than cores only wait"
         return Finding("cores", "warn", seen, advice)

@@ -118,13 +118,13 @@ def test_fewer_cores_than_the_machine_has_are_warned_of(
     left = Threads(3, Cores(64, (limit,)), "")
     monkeypatch.setattr(doctor, "choose_threads", lambda: left)
     found = doctor.cores()
-    assert (found.state, found.seen) == ("warn", "3 of 64 may be used; 3 threads")
+    assert (found.state, found.seen) == ("warn", "3 of 64 may be used; threads: 3")
     assert f"the limit is {limit.source}; other programs may start 64" in found.advice
 
 
 def test_a_machine_of_ones_own_needs_no_advice(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(doctor, "choose_threads", lambda: Threads(8, Cores(8, ()), ""))
-    assert doctor.cores() == doctor.Finding("cores", "ok", "8 of 8 may be used; 8 threads")
+    assert doctor.cores() == doctor.Finding("cores", "ok", "8 of 8 may be used; threads: 8")
 
 
 def test_more_threads_than_cores_are_warned_of(monkeypatch: pytest.MonkeyPatch) -> None:
