@@ -69,7 +69,8 @@ test: $(READY)
 test-fast: $(READY)
 	@$(PYTEST) -m "not slow"
 
-# Some gigabytes the first time: the lowest torch comes with CUDA's libraries.
+# Some gigabytes the first time: the lowest torch comes with CUDA's libraries. Old packages use names
+# that newer ones beside them deprecate.
 LOWEST := .venv-lowest
 test-lowest: pyproject.toml
 	@$(PYTHON) -m venv --clear $(LOWEST)
@@ -77,7 +78,7 @@ test-lowest: pyproject.toml
 	@$(LOWEST)/bin/uv pip compile --quiet --resolution lowest-direct --extra test pyproject.toml --output-file $(LOWEST)/lowest.txt
 	@$(LOWEST)/bin/uv pip install --quiet --python $(LOWEST)/bin/python --requirement $(LOWEST)/lowest.txt
 	@$(LOWEST)/bin/uv pip install --quiet --python $(LOWEST)/bin/python --no-deps --editable .
-	@OMP_NUM_THREADS=1 $(LOWEST)/bin/python -m pytest --numprocesses $$($(LOWEST)/bin/python -m pipeline.processor) --dist loadfile -m "not slow"
+	@OMP_NUM_THREADS=1 $(LOWEST)/bin/python -m pytest --numprocesses $$($(LOWEST)/bin/python -m pipeline.processor) --dist loadfile -m "not slow" -W ignore::DeprecationWarning
 
 # With SLURM's plugins, which nothing else needs.
 CLUSTER_READY := .venv/cluster.installed

@@ -1,20 +1,25 @@
 """``midframe doctor``: what this machine has, and what to do about what is missing.
 
-Each function looks at one thing and returns a `Finding`: ``ok`` is fine, ``absent`` costs
-speed or an optional feature, ``broken`` stops commands.
+Each function looks at one thing and returns a `Finding`: ``ok`` is fine, ``absent`` lacks an
+optional feature, ``warn`` costs speed or may surprise, ``broken`` stops commands.
 """
 
+import os
 import platform
 import shutil
 import subprocess
+import sys
 import tempfile
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib import metadata, util
 from pathlib import Path
 from typing import Literal
 
+import psutil
+
 from midframe import PACKAGES
+from pipeline.caches import PACKAGE, is_temporary, user_cache, writable
 from pipeline.extras import EXTRAS, missing
 from pipeline.processor import choose_threads, computes_bfloat16
 
@@ -23,6 +28,10 @@ OTHER_ENCODERS = ("libx265", "libsvtav1", "ffv1")
 LEAST_BYTES = 10**9
 PAPER_BYTES = 10**10  # DAVIS is 3 GB of archives, and as much unpacked, before motion and patches
 PROGRAM_SECONDS = 20
+LEAST_SHARED_BYTES = 10**9  # NVIDIA's advice for containers; Docker's default is 64 MiB
+LEAST_OPEN_FILES = 256  # 64 do for small runs; each worker and each open page takes some
+SHARED_MEMORY = Path("/dev/shm")
+TESTED = ("Linux", "x86_64")
 
 
 @dataclass(frozen=True)
@@ -30,7 +39,7 @@ class Finding:
     """One line of the report: the subject, its state, what was seen, what to do."""
 
     subject: str
-    state: Literal["ok", "absent", "broken"]
+    state: Literal["ok", "absent", "warn", "broken"]
     seen: str
     advice: str = ""
 
@@ -44,31 +53,58 @@ def version() -> str:
 
 
 def python() -> Finding:
-    return Finding("Python", "ok", f"{platform.python_version()}, midframe {version()}")
+    """Versions, and whether the tests run on such a system."""
+    system = platform.system(), platform.machine()
+    seen = f"{platform.python_version()}, midframe {version()}, {' '.join(system)}"
+    if system != TESTED:
+        advice = f"all tests run on {' '.join(TESTED)}; docs/machines.md says what is tested here"
+        return Finding("Python", "warn", seen, advice)
+    return Finding("Python", "ok", seen)
 
 
 def cores() -> Finding:
     """Cores of the machine, those that this process may use, and the threads that are chosen."""
     found = choose_threads()
-    seen = f"{found.cores.allowed} of {found.cores.seen} may be used; {found.count} threads"
+    seen = f"{found.cores.allowed} of {found.cores.seen} may be used; threads: {found.count}"
     if found.asked is not None:
         advice = f"{found.source} asks for {found.asked}; more threads than cores only wait"
-        return Finding("cores", "absent", seen, advice)
-    limit = found.source or found.cores.reason
-    return Finding("cores", "ok", seen, f"the limit is {limit}" if limit else "")
+        return Finding("cores", "warn", seen, advice)
+    if found.cores.allowed < found.cores.seen:
+        advice = (
+            f"the limit is {found.cores.reason}; other programs may start {found.cores.seen} "
+            "threads, which then wait for one another"
+        )
+        return Finding("cores", "warn", seen, advice)
+    return Finding("cores", "ok", seen, f"the limit is {found.source}" if found.source else "")
+
+
+def load() -> Finding:
+    """Whether other programs keep the cores busy: then there is only a share of each."""
+    busy, seen = psutil.getloadavg()[0], choose_threads().cores.seen
+    text = f"{busy:.1f} programs at once on {seen} cores in the last minute"
+    if busy > seen / 2:
+        return Finding("load", "warn", text, "commands get their share beside the others")
+    return Finding("load", "ok", text)
 
 
 def instructions() -> Finding:
     """Instruction sets that kernels and networks are fast with."""
-    from pipeline.simd.llvm import FEATURES
+    from pipeline.simd.llvm import FEATURES, X86
 
     known = ("sse4.2", "avx2", "fma", "avx512f", "avx512bf16", "amx-bf16", "neon", "sve")
     found = [name for name in known if name in FEATURES]
     seen = ", ".join(found) or "none that are known"
-    if "avx2" not in FEATURES and platform.machine().lower() in ("x86_64", "amd64"):
-        advice = "without AVX2 the optical flow takes two to three times as long"
-        return Finding("instructions", "absent", seen, advice)
-    advice = "videos are interpolated in bfloat16" if computes_bfloat16() else ""
+    lacking = [name for name in ("avx2", "fma") if X86 and name not in FEATURES]
+    if lacking:
+        advice = (
+            f"without {' and '.join(lacking)} the optical flow takes two to three times as long"
+        )
+        if asked := os.environ.get("NUMBA_CPU_NAME") or os.environ.get("NUMBA_CPU_FEATURES"):
+            advice += f"; NUMBA_CPU_NAME or NUMBA_CPU_FEATURES asks for that ({asked})"
+        return Finding("instructions", "warn", seen, advice)
+    width = "kernels use AVX-512; " if "avx512f" in FEATURES else ""
+    precision = "bfloat16" if computes_bfloat16() else "float32, as it has no bfloat16"
+    advice = f"{width}networks interpolate videos in {precision}"
     return Finding("instructions", "ok", seen, advice)
 
 
@@ -79,7 +115,7 @@ def names() -> Finding:
     if shadows:
         files = ", ".join(f"{name}.py" for name in shadows)
         advice = "`midframe` and `python -m midframe` ignore them; `python -m model` would run them"
-        return Finding("names", "ok", f"{files} in {here}", advice)
+        return Finding("names", "warn", f"{files} in {here}", advice)
     return Finding("names", "ok", "no file here has the name of one of our packages")
 
 
@@ -204,7 +240,7 @@ def space() -> Finding:
         return Finding("space", "broken", seen, "free some, or work in another folder")
     if free < PAPER_BYTES:
         advice = "enough for the demonstration, too little for the paper's datasets and patches"
-        return Finding("space", "ok", seen, advice)
+        return Finding("space", "warn", seen, advice)
     return Finding("space", "ok", seen)
 
 
@@ -220,7 +256,51 @@ def kernel_cache() -> Finding:
             "set NUMBA_CACHE_DIR to a folder that you can write",
         )
     folder = Path(str(fill_differences.stats.cache_path))
-    return _folder("kernel cache", folder, "NUMBA_CACHE_DIR")
+    if is_temporary(folder):
+        advice = (
+            f"neither {PACKAGE} nor {user_cache()} can be written, so every command compiles for "
+            "a minute: set NUMBA_CACHE_DIR to a folder that stays"
+        )
+        return Finding("kernel cache", "warn", f"{folder}, deleted at the end", advice)
+    found = _folder("kernel cache", folder, "NUMBA_CACHE_DIR")
+    if found.state == "ok" and not writable(PACKAGE / "__pycache__"):
+        return replace(found, advice=f"the installation, {PACKAGE.parent}, is read-only")
+    return found
+
+
+def home() -> Finding:
+    """The user's cache, which read-only installations and matplotlib's fonts need."""
+    cache = user_cache()
+    if writable(cache):
+        return Finding("home", "ok", f"{cache} can be written")
+    advice = "set XDG_CACHE_HOME or HOME to a folder that you can write"
+    return Finding("home", "warn", f"{cache} cannot be written", advice)
+
+
+def shared_memory() -> Finding:
+    """What processes of one machine share: only NCCL, between several GPUs, needs much of it."""
+    if not SHARED_MEMORY.is_dir():
+        return Finding("shared memory", "ok", f"no {SHARED_MEMORY}; nothing here needs it")
+    total = shutil.disk_usage(SHARED_MEMORY).total
+    seen = f"{total / 1e6:,.0f} MB in {SHARED_MEMORY}"
+    if total < LEAST_SHARED_BYTES:
+        advice = "enough without GPUs; a training on several wants more: docker run --shm-size 1g"
+        return Finding("shared memory", "warn", seen, advice)
+    return Finding("shared memory", "ok", seen)
+
+
+def open_files() -> Finding:
+    """How many files a process may have open."""
+    if sys.platform == "win32":
+        return Finding("open files", "ok", "no limit to ask for")
+    import resource
+
+    limit, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    seen = "no limit" if limit == resource.RLIM_INFINITY else f"at most {limit}"
+    if 0 <= limit < LEAST_OPEN_FILES:
+        advice = "many workers or open pages of `midframe browse` need more: ulimit -n 1024"
+        return Finding("open files", "warn", seen, advice)
+    return Finding("open files", "ok", seen)
 
 
 def temporary_files() -> Finding:
@@ -245,6 +325,7 @@ CHECKS: tuple[Callable[[], Finding], ...] = (
     python,
     extras,
     cores,
+    load,
     instructions,
     names,
     gpu,
@@ -253,8 +334,11 @@ CHECKS: tuple[Callable[[], Finding], ...] = (
     ffmpeg,
     slurm,
     space,
+    home,
     kernel_cache,
     temporary_files,
+    shared_memory,
+    open_files,
 )
 
 

@@ -42,10 +42,10 @@ def prepare_caches(
     """
     environment = os.environ if environment is None else environment
     home = user_cache(environment)
-    if not environment.get(COMPILED) and not _writable(package / "__pycache__"):
+    if not environment.get(COMPILED) and not writable(package / "__pycache__"):
         # By the sources' digest: numba does not notice an edit in a module that a kernel imports.
         kept = home / "compiled" / _sources(package)
-        if _writable(kept):
+        if writable(kept):
             environment[COMPILED] = str(kept)
         else:
             environment[COMPILED] = _temporary()
@@ -55,9 +55,9 @@ def prepare_caches(
             )
         if "numba" in sys.modules:
             sys.modules["numba"].config.CACHE_DIR = environment[COMPILED]
-    if not environment.get(DRAWING) and not _writable(_configuration(environment) / "matplotlib"):
+    if not environment.get(DRAWING) and not writable(_configuration(environment) / "matplotlib"):
         kept = home / "matplotlib"
-        environment[DRAWING] = str(kept) if _writable(kept) else _temporary()
+        environment[DRAWING] = str(kept) if writable(kept) else _temporary()
 
 
 def user_cache(environment: MutableMapping[str, str] | None = None) -> Path:
@@ -87,7 +87,7 @@ def _home(environment: MutableMapping[str, str]) -> Path:
     return Path(given or os.path.expanduser("~"))
 
 
-def _writable(folder: Path) -> bool:
+def writable(folder: Path) -> bool:
     """Whether files can be created in a folder, which is created if it is missing."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -95,6 +95,12 @@ def _writable(folder: Path) -> bool:
             return True
     except OSError:
         return False
+
+
+def is_temporary(folder: Path) -> bool:
+    """Whether a folder is, or is in, the one that this process deletes at its end."""
+    # Only where one was made: asking makes none.
+    return _temporary.cache_info().currsize > 0 and folder.is_relative_to(_temporary())
 
 
 @cache

@@ -137,15 +137,25 @@ def computes_bfloat16(root: Path = Path("/")) -> bool:
     Others convert each number and take longer than in float32. Where ``proc/cpuinfo`` does not say,
     the answer is no.
     """
+    return not BFLOAT16.isdisjoint(_instructions(root))
+
+
+def has_avx512(root: Path = Path("/")) -> bool:
+    """Whether ``proc/cpuinfo`` says that the processor has AVX-512."""
+    return "avx512f" in _instructions(root)
+
+
+def _instructions(root: Path) -> list[str]:
+    """Linux's names of the instruction sets; empty elsewhere."""
     try:
         text = (root / "proc/cpuinfo").read_text()
     except OSError:
-        return False
+        return []
     for line in text.splitlines():
         name, _, flags = line.partition(":")
         if name.strip() in ("flags", "Features"):
-            return not BFLOAT16.isdisjoint(flags.split())
-    return False
+            return flags.split()
+    return []
 
 
 def _groups(root: Path) -> Iterator[Path]:

@@ -7,6 +7,7 @@ the number of threads.
 """
 
 import os
+import sys
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
@@ -44,7 +45,8 @@ def _pool(threads: int) -> ThreadPoolExecutor:
     return ThreadPoolExecutor(threads, thread_name_prefix="sepconv")
 
 
-os.register_at_fork(after_in_child=_pool.cache_clear)
+if sys.platform != "win32":  # which has no forks
+    os.register_at_fork(after_in_child=_pool.cache_clear)
 
 
 def _run(function: Kernel, dtype: torch.dtype, *arguments: Any) -> None:

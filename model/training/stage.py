@@ -276,9 +276,9 @@ class Stage:
         """Remember the number of threads of the earlier steps; say so if it was another."""
         (now,) = self.threads
         if before[-1] != now and self.accelerator.is_main_process:
+            plural = "s" if before[-1] > 1 else ""
             notice(
-                f"training {self.name}: until here with {before[-1]} threads, from here "
-                f"with {now}; "
+                f"training {self.name}: {before[-1]} thread{plural} until here, {now} from here; "
                 "the order of sums changes, so the weights differ in their last digits"
             )
         self.threads = before if before[-1] == now else [*before, now]

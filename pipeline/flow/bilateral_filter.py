@@ -96,7 +96,10 @@ class _Weights(NamedTuple):
 def spatial_weights(radius: int, sigma: float) -> NDArray[np.float32]:
     """``exp(-(dx^2 + dy^2) / 2 sigma^2)``, [2 radius + 1, 2 radius + 1], rounded as OpenCV does."""
     d = np.arange(-radius, radius + 1, dtype=np.float32)
-    exponents = -(d[:, None] ** 2 + d**2) * np.float32(1.0 / (2.0 * sigma * sigma))
+    slope = np.float32(min(1.0 / (2.0 * sigma * sigma), float(np.finfo(np.float32).max)))
+    # A tiny sigma makes infinite exponents: weights of 0.
+    with np.errstate(over="ignore"):
+        exponents = -(d[:, None] ** 2 + d**2) * slope
     return np.asarray(cv2.exp(exponents), np.float32).reshape(exponents.shape)
 
 

@@ -158,10 +158,12 @@ def _as_os_error(store: Path) -> Iterator[None]:
     try:
         yield
     except ValueError as error:
-        code = re.search(r"os_error_code='(\d+)'", str(error))
-        if code is None:
+        # As newer versions word it, or older ones.
+        found = re.search(r"os_error_code='(\d+)'|\[OS error (\d+): ", str(error))
+        if found is None:
             raise
-        raise OSError(int(code[1]), os.strerror(int(code[1])), str(store)) from None
+        code = int(found[1] or found[2])
+        raise OSError(code, os.strerror(code), str(store)) from None
 
 
 def shard_file(store: Path, shard: int) -> Path:

@@ -1,6 +1,8 @@
 """The doctor says what is there, and how to get what is missing."""
 
+import os
 import shutil
+import subprocess
 import sys
 from collections import namedtuple
 from pathlib import Path
@@ -11,7 +13,10 @@ from midframe import doctor
 from midframe.__main__ import build_parser
 from pipeline.command_line import run
 from pipeline.processor import Cores, Limit, Threads
+from pipeline.simd import llvm
 
+# A folder that no user can write in, root neither: it cannot be made below a file.
+NOWHERE = Path(__file__) / "nowhere"
 Usage = namedtuple("Usage", "total used free")
 
 
@@ -101,31 +106,125 @@ def test_missing_cupy_comes_with_how_to_get_it(monkeypatch: pytest.MonkeyPatch) 
     assert "pip install 'midframe[cuda]'" in doctor.cupy().advice
 
 
-def test_cores_are_those_that_the_process_may_use(monkeypatch: pytest.MonkeyPatch) -> None:
-    quota = Cores(64, (Limit(3, "a quota of 3 (cgroup)"),))
-    monkeypatch.setattr(doctor, "choose_threads", lambda: Threads(3, quota, ""))
-    found = doctor.cores()
-    assert found.seen == "3 of 64 may be used; 3 threads"
-    assert found.advice == "the limit is a quota of 3 (cgroup)"
+QUOTA = Limit(3, "a quota of 3 (cgroup)", True)
 
 
-def test_files_that_shadow_our_packages_are_named(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    "limit", [QUOTA, Limit(3, "the affinity of the process", True), Limit(3, "OMP_NUM_THREADS")]
+)
+def test_fewer_cores_than_the_machine_has_are_warned_of(
+    limit: Limit, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.chdir(tmp_path)
-    assert not doctor.names().advice
-    (tmp_path / "model.py").touch()
-    assert doctor.names().seen == f"model.py in {tmp_path}"
-    assert "`python -m midframe` ignore" in doctor.names().advice
+    left = Threads(3, Cores(64, (limit,)), "")
+    monkeypatch.setattr(doctor, "choose_threads", lambda: left)
+    found = doctor.cores()
+    assert (found.state, found.seen) == ("warn", "3 of 64 may be used; threads: 3")
+    assert f"the limit is {limit.source}; other programs may start 64" in found.advice
+
+
+def test_a_machine_of_ones_own_needs_no_advice(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(doctor, "choose_threads", lambda: Threads(8, Cores(8, ()), ""))
+    assert doctor.cores() == doctor.Finding("cores", "ok", "8 of 8 may be used; threads: 8")
 
 
 def test_more_threads_than_cores_are_warned_of(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(doctor, "choose_threads", lambda: Threads(2, Cores(2, ()), "MIDFRAME", 8))
-    assert doctor.cores().state == "absent"
+    assert doctor.cores().state == "warn"
     assert "MIDFRAME asks for 8" in doctor.cores().advice
 
 
-@pytest.mark.parametrize(("free", "state"), [(10**8, "broken"), (5 * 10**9, "ok"), (10**12, "ok")])
+@pytest.mark.parametrize(("busy", "state"), [(0.3, "ok"), (2.1, "warn")])
+def test_cores_that_others_keep_busy_are_warned_of(
+    busy: float, state: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(doctor, "choose_threads", lambda: Threads(4, Cores(4, ()), ""))
+    monkeypatch.setattr(doctor.psutil, "getloadavg", lambda: (busy, 4.0, 4.0))
+    found = doctor.load()
+    assert found.state == state
+    assert found.seen == f"{busy} programs at once on 4 cores in the last minute"
+
+
+@pytest.mark.parametrize("lacking", ["fma", "avx2"])
+def test_a_processor_without_fast_instructions_is_warned_of(
+    lacking: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(llvm, "X86", True)
+    monkeypatch.setattr(llvm, "FEATURES", frozenset({"sse4.2", "avx2", "fma"} - {lacking}))
+    found = doctor.instructions()
+    assert found.state == "warn"
+    assert found.advice == f"without {lacking} the optical flow takes two to three times as long"
+    monkeypatch.setenv("NUMBA_CPU_NAME", "generic")
+    assert doctor.instructions().advice.endswith("asks for that (generic)")
+
+
+@pytest.mark.parametrize("wide", [True, False])
+@pytest.mark.parametrize("native", [True, False])
+def test_the_instructions_that_are_used_are_named(
+    wide: bool, native: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    features = {"avx2", "fma", *(["avx512f"] if wide else [])}
+    monkeypatch.setattr(llvm, "FEATURES", frozenset(features))
+    monkeypatch.setattr(doctor, "computes_bfloat16", lambda: native)
+    found = doctor.instructions()
+    assert found.state == "ok"
+    assert ("avx512f" in found.seen) == ("AVX-512" in found.advice) == wide
+    precision = "in bfloat16" if native else "in float32, as it has no bfloat16"
+    assert found.advice.endswith(precision)
+
+
+def test_files_that_shadow_our_packages_are_warned_of(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert doctor.names().state == "ok"
+    (tmp_path / "model.py").touch()
+    assert doctor.names().state == "warn"
+    assert doctor.names().seen == f"model.py in {tmp_path}"
+    assert "`python -m midframe` ignore" in doctor.names().advice
+
+
+@pytest.mark.parametrize("system", ["Windows", "Darwin", "Linux"])
+def test_a_system_that_the_tests_do_not_run_on_is_warned_of(
+    system: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(doctor.platform, "system", lambda: system)
+    monkeypatch.setattr(doctor.platform, "machine", lambda: "x86_64")
+    found = doctor.python()
+    assert found.state == ("ok" if system == "Linux" else "warn")
+    assert found.seen.endswith(f"{system} x86_64")
+
+
+@pytest.mark.parametrize(("total", "state"), [(64 * 2**20, "warn"), (10**10, "ok")])
+def test_a_containers_small_shared_memory_is_warned_of(
+    total: int, state: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(doctor, "SHARED_MEMORY", tmp_path / "none")
+    assert doctor.shared_memory().state == "ok"
+    monkeypatch.setattr(doctor, "SHARED_MEMORY", tmp_path)
+    monkeypatch.setattr(shutil, "disk_usage", lambda folder: Usage(total, 0, total))
+    found = doctor.shared_memory()
+    assert found.state == state
+    assert ("--shm-size" in found.advice) == (state == "warn")
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such limit")
+@pytest.mark.parametrize(("limit", "state"), [(64, "warn"), (1024, "ok")])
+def test_a_low_limit_of_open_files_is_warned_of(
+    limit: int, state: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import resource
+
+    monkeypatch.setattr(resource, "getrlimit", lambda kind: (limit, 4096))
+    found = doctor.open_files()
+    assert (found.state, found.seen) == (state, f"at most {limit}")
+    assert ("ulimit -n" in found.advice) == (state == "warn")
+    monkeypatch.setattr(resource, "getrlimit", lambda kind: (resource.RLIM_INFINITY,) * 2)
+    assert doctor.open_files() == doctor.Finding("open files", "ok", "no limit")
+
+
+@pytest.mark.parametrize(
+    ("free", "state"), [(10**8, "broken"), (5 * 10**9, "warn"), (10**12, "ok")]
+)
 def test_a_full_disk_is_broken(free: int, state: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(shutil, "disk_usage", lambda folder: Usage(10**13, 0, free))
     found = doctor.space()
@@ -148,6 +247,43 @@ def test_the_kernel_cache_is_where_numba_keeps_it() -> None:
     found = doctor.kernel_cache()
     assert found.state == "ok"
     assert found.seen.endswith("can be written")
+
+
+def test_a_read_only_installation_is_named_with_the_cache_that_is_used_instead(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(doctor, "PACKAGE", NOWHERE / "pipeline")
+    found = doctor.kernel_cache()
+    assert found.state == "ok"
+    assert found.advice == f"the installation, {NOWHERE}, is read-only"
+
+
+def test_a_home_that_cannot_be_written_is_warned_of(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(NOWHERE))
+    found = doctor.home()
+    assert (found.state, found.seen) == ("warn", f"{NOWHERE / 'midframe'} cannot be written")
+    assert "XDG_CACHE_HOME" in found.advice
+
+
+def test_compiled_code_that_is_lost_at_the_end_is_warned_of() -> None:
+    """In a process of its own, which reads where numba keeps it anew."""
+    program = f"""
+from pathlib import Path
+from pipeline.caches import prepare_caches
+prepare_caches(Path({str(NOWHERE)!r}))
+from midframe import doctor
+print(doctor.kernel_cache().state)
+"""
+    variables = {k: v for k, v in os.environ.items() if k not in ("NUMBA_CACHE_DIR", "HOME")}
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        env=variables | {"XDG_CACHE_HOME": str(NOWHERE), "HOME": str(NOWHERE)},
+        cwd=Path(__file__).parents[2],
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert done.stdout == "warn\n", done.stderr
 
 
 def test_the_report_lists_everything_and_a_broken_thing_is_an_error(

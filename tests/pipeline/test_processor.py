@@ -12,6 +12,7 @@ from pipeline.processor import (
     choose_threads,
     computes_bfloat16,
     find_cores,
+    has_avx512,
     use_threads,
 )
 
@@ -110,6 +111,14 @@ def test_bfloat16_is_found_by_the_processors_flags(line: str, native: bool, tmp_
     (tmp_path / "proc").mkdir()
     (tmp_path / "proc/cpuinfo").write_text(f"processor\t: 0\n{line}\n")
     assert computes_bfloat16(tmp_path) == native
+
+
+@pytest.mark.parametrize(("flags", "there"), [("avx2 avx512f", True), ("avx2 fma", False)])
+def test_avx_512_is_found_by_the_processors_flags(flags: str, there: bool, tmp_path: Path) -> None:
+    assert not has_avx512(tmp_path)
+    (tmp_path / "proc").mkdir()
+    (tmp_path / "proc/cpuinfo").write_text(f"flags\t\t: fpu {flags}\n")
+    assert has_avx512(tmp_path) == there
 
 
 def test_nested_teams_count_by_their_outer_number(tmp_path: Path) -> None:

@@ -4,7 +4,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -286,28 +286,62 @@ def test_exhausted_memory_tells_what_to_lower(
         train(*patches, tmp_path / "m", settings())
 
 
+def stop_at(monkeypatch: pytest.MonkeyPatch, step: int) -> list[int]:
+    """Ask a run for its end in a step; the list grows by one a call of the network in training."""
+    forward, calls = SepConv.forward, list[int]()
+
+    def stopping(self: SepConv, first: Tensor, third: Tensor) -> Tensor:
+        if self.training:
+            calls.append(len(first))
+            if len(calls) == step:
+                os.kill(os.getpid(), signal.SIGTERM)
+        return forward(self, first, third)
+
+    monkeypatch.setattr(SepConv, "forward", stopping)
+    return calls
+
+
 @pytest.mark.parametrize("step", [1, 2, 3, 4])
 def test_run_that_was_stopped_goes_on_to_the_same_bytes(
     step: int, patches: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     train(*patches, tmp_path / "whole", settings())
-    break_network(monkeypatch, step, 1.0)  # does no harm, but counts
-    forward, calls = SepConv.forward, 0
-
-    def stopping(self: SepConv, first: Tensor, third: Tensor) -> Tensor:
-        nonlocal calls
-        calls += self.training
-        if self.training and calls == step:
-            os.kill(os.getpid(), signal.SIGTERM)
-        return forward(self, first, third)
-
-    monkeypatch.setattr(SepConv, "forward", stopping)
+    calls = stop_at(monkeypatch, step)
     with pytest.raises(MidframeError, match=f"after step {step} of 6; the state is saved"):
         train(*patches, tmp_path / "parts", settings())
     assert not (tmp_path / "parts").exists()
     train(*patches, tmp_path / "parts", settings())
-    assert calls == 6
+    assert len(calls) == 6
     assert contents(tmp_path / "whole") == contents(tmp_path / "parts")
+
+
+@pytest.fixture
+def threads() -> Iterator[None]:
+    """Gives torch its number of threads back."""
+    before = torch.get_num_threads()
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.mark.usefixtures("threads")
+def test_a_run_that_resumes_with_more_threads_says_so_and_the_weights_tell(
+    patches: tuple[Path, Path],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    torch.set_num_threads(1)
+    stop_at(monkeypatch, 2)
+    with pytest.raises(MidframeError, match="the state is saved"):
+        train(*patches, tmp_path / "model", settings())
+    torch.set_num_threads(2)
+    capsys.readouterr()
+    train(*patches, tmp_path / "model", settings())
+    assert "training model: 1 thread until here, 2 from here; the order" in capsys.readouterr().err
+    weights = tmp_path / "model" / "weights"
+    told = [read_description(weights / f"epoch-000{n}.safetensors").provenance for n in (1, 2)]
+    assert [one["threads"] for one in told] == [[1, 2], [1, 2]]
+    assert told[0]["stage"]["settings"]["precision"] == "fp32"
 
 
 def command(patches: tuple[Path, Path], out: Path, stage: TrainingSettings) -> list[str]:

@@ -1,5 +1,7 @@
 """The table of docs/video.md: what of each kind of file is kept, each row on a file made here."""
 
+import shutil
+import subprocess
 from collections.abc import Sequence
 from contextlib import closing
 from fractions import Fraction
@@ -9,6 +11,7 @@ from typing import Any
 import av
 import numpy as np
 import pytest
+from PIL import Image
 
 from model.settings import VideoSettings
 from model.video.codecs import CODECS, choose_format
@@ -20,6 +23,7 @@ from model.video.smoothing import interpolate_video
 from pipeline.errors import MidframeError
 from tests.model.videos import Frame, decode, encode, encode_planes, moving, planes
 
+FFMPEG = shutil.which("ffmpeg")
 X265 = "log-level=error:pools=none:frame-threads=1"
 DISPLAY = "G(13250,34500)B(7500,3000)R(34000,16000)WP(15635,16450)L(10000000,50)"
 HDR10 = {"x265-params": f"{X265}:master-display={DISPLAY}:max-cll=1000,400"}
@@ -112,6 +116,42 @@ def test_twelve_bits_stay_twelve_in_hevc_and_become_ten_in_h264(
     interpolate_video(source, tmp_path / "out.mkv", linear, 2, settings("h264"))
     assert decode(tmp_path / "out.mkv")[1].format.name == "yuv422p10le"
     assert "12 bits become 10" in capsys.readouterr().err
+
+
+def test_twelve_bits_stay_exactly_as_they_are_in_ffv1(tmp_path: Path) -> None:
+    pictures = moving("yuv422p12le", 3)
+    source = encode_planes(tmp_path / "in.mkv", pictures, "yuv422p12le")
+    interpolate_video(source, tmp_path / "out.mkv", linear, 2, settings("ffv1"))
+    found = decode(tmp_path / "out.mkv")
+    assert {frame.format.name for frame in found} == {"yuv422p12le"}
+    for picture, frame in zip(pictures, found[::2], strict=True):
+        for plane, kept in zip(picture, planes(frame), strict=True):
+            np.testing.assert_array_equal(plane, kept)
+    near(planes(found[1])[:1], [(pictures[0][0].astype(float) + pictures[1][0]) / 2], 0.6)
+
+
+@pytest.mark.skipif(FFMPEG is None, reason="no program ffmpeg: PyAV's VP9 encoder has 8 bits only")
+def test_ten_bit_vp9_is_read_with_ten_and_written_by_codecs_that_have_them(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pictures = moving("yuv420p10le", 3)
+    made = encode_planes(tmp_path / "made.mkv", pictures, "yuv420p10le")
+    source = tmp_path / "in.webm"
+    words = ["-c:v", "libvpx-vp9", "-profile:v", "2", "-lossless", "1", str(source)]
+    subprocess.run([str(FFMPEG), "-v", "error", "-i", str(made), *words], check=True, timeout=60)
+    assert decode(source)[0].format.name == "yuv420p10le"
+    interpolate_video(source, tmp_path / "out.mkv", linear, 2, settings("ffv1"))
+    found = decode(tmp_path / "out.mkv")
+    assert {frame.format.name for frame in found} == {"yuv420p10le"}
+    for picture, frame in zip(pictures, found[::2], strict=True):
+        for plane, kept in zip(picture, planes(frame), strict=True):
+            np.testing.assert_array_equal(plane, kept)
+    capsys.readouterr()
+    interpolate_video(source, tmp_path / "out.mp4", linear, 2, settings("hevc"))
+    assert decode(tmp_path / "out.mp4")[1].format.name == "yuv420p10le"
+    assert "bits become" not in capsys.readouterr().err
+    interpolate_video(source, tmp_path / "out.webm", linear, 2, settings("vp9"))
+    assert "out.webm: 10 bits become 8" in capsys.readouterr().err
 
 
 def test_ten_bit_av1_is_read_and_written_with_ten(tmp_path: Path) -> None:
@@ -239,6 +279,34 @@ def test_a_gif_becomes_a_video_that_all_players_show(bikes: Frame, tmp_path: Pat
     assert [frame.time for frame in found] == pytest.approx([0.05 * k for k in range(7)])
     assert {frame.format.name for frame in found} == {"yuv420p"}
     near([to_rgb(found[2])], [to_rgb(decode(tmp_path / "in.gif")[1])], 12)
+
+
+def test_a_gif_keeps_its_transparency_where_the_codec_can(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A red square that moves over nothing, four pixels a frame."""
+    pictures = []
+    for number in range(3):
+        rgba = np.zeros((48, 64, 4), np.uint8)
+        rgba[16:32, 8 + 4 * number : 24 + 4 * number] = 255, 0, 0, 255
+        pictures.append(Image.fromarray(rgba))
+    pictures[0].save(
+        tmp_path / "in.gif", save_all=True, append_images=pictures[1:], duration=100, disposal=2
+    )
+    for codec, suffix in (("ffv1", "mkv"), ("vp9", "webm")):
+        interpolate_video(
+            tmp_path / "in.gif", tmp_path / f"out.{suffix}", linear, 2, settings(codec)
+        )
+        with closing(VideoSource(tmp_path / f"out.{suffix}")) as video:
+            layout, found = video.properties.layout, list(video.read())
+        assert layout.alpha
+        opacity = [planes_of(frame, layout)[3].astype(float) / layout.peak for frame in found]
+        assert len(opacity) == 5
+        for number in range(3):
+            near([opacity[2 * number]], [np.asarray(pictures[number])[:, :, 3] / 255], 0.02)
+    assert "opacity" not in capsys.readouterr().err
+    interpolate_video(tmp_path / "in.gif", tmp_path / "out.mp4", linear, 2, settings("h264"))
+    assert "out.mp4: opacity is dropped" in capsys.readouterr().err
 
 
 def test_two_frames_become_three_and_one_is_refused(tmp_path: Path) -> None:

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import av
-import numpy as np
 import pytest
 
 from model.settings import VideoSettings
@@ -21,7 +20,7 @@ from model.video.parts import PacketFile, parts_of, read_packets
 from model.video.smoothing import interpolate_video
 from model.video.writer import Encoded
 from pipeline.errors import MidframeError
-from tests.model.videos import FAST, FASTEST, decode, encode_planes, moving, planes
+from tests.model.videos import FAST, FASTEST, decode, encode_planes, moving
 
 # Four frames of 25 a second make a part.
 SHORT = {"segment_minutes": 4 / 25 / 60}
@@ -83,13 +82,7 @@ def test_a_killed_run_goes_on_and_gives_the_same_file(
     assert len(asked) == 19 - 8
     interpolate_video(source, undisturbed, linear, 2, settings)
     assert {path.name for path in tmp_path.iterdir()} == {"in.mkv", target.name, undisturbed.name}
-    if codec == "ffv1":
-        assert target.read_bytes() == undisturbed.read_bytes()
-    # x264 with AVX-512 reads memory that it did not write, of pictures as small as these.
-    for frame, other in zip(decode(target), decode(undisturbed), strict=True):
-        assert frame.time == other.time
-        for plane, same in zip(planes(frame), planes(other), strict=True):
-            assert np.abs(plane.astype(int) - same).mean() < 4
+    assert target.read_bytes() == undisturbed.read_bytes()
 
 
 def test_parts_meet_without_a_gap(tmp_path: Path) -> None:

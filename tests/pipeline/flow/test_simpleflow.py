@@ -13,6 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from pipeline.flow.bilateral_filter import spatial_weights
 from pipeline.flow.simpleflow import simpleflow
 
 PATCH = 150
@@ -190,16 +191,20 @@ def test_equals_opencv_with_any_search(
     )
 
 
+# 0 stands for 1; below 5e-20 OpenCV divides by what is 0 in float32, and all its flow is NaN.
+distances = st.just(0.0) | st.floats(1e-19, 60)
+
+
 @few
 @given(
     seed=st.integers(0, 1000),
     colours=st.sampled_from([2, 200]),
     postprocess_window=st.integers(0, 25),
-    sigma_dist_fix=st.floats(0, 60),
+    sigma_dist_fix=distances,
     sigma_color_fix=st.floats(0, 300),
     occ_thr=st.floats(0, 9),
     upscale_averaging_radius=st.integers(0, 25),
-    upscale_sigma_dist=st.floats(0, 60),
+    upscale_sigma_dist=distances,
     upscale_sigma_color=st.floats(0, 300),
     speed_up_thr=st.floats(0, 60),
 )
@@ -207,6 +212,13 @@ def test_equals_opencv_with_any_filter_and_threshold(
     seed: int, colours: int, **parameters: Any
 ) -> None:
     assert_equal_to_opencv(*moved_pair(seed, 43, 50, 3, colours), **parameters)
+
+
+@pytest.mark.parametrize("sigma", [1e-30, 1e-19])
+def test_a_tiny_sigma_leaves_each_pixel_to_itself(sigma: float) -> None:
+    alone = np.zeros((5, 5), np.float32)
+    alone[2, 2] = 1
+    np.testing.assert_array_equal(spatial_weights(2, sigma), alone)
 
 
 @pytest.mark.parametrize("sigma", [0.5, 5.0, 23.0, 24.0, 25.5, 80.0])
