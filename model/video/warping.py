@@ -34,6 +34,8 @@ LAST_STEP = 0.02
 NOISE_FLOOR = 4e-3
 # Added, in the same unit, where the motion there and back differ: what is covered or uncovered.
 PENALTY = 0.1
+# How much a patch's change of brightness counts beside a change of its detail.
+LIGHT_WEIGHT = 0.5
 # How much standing still counts beside a motion that fits as well.
 STILL_WEIGHT = 0.3
 # What both flows propose within this, in pixels of the flow, is one proposal that counts twice.
@@ -244,17 +246,28 @@ def _taps(spline, base, a0, a1, a2, a3):
 
 @njit(forceinline=True)
 def _disagreement(samples, at):
-    total = broadcast8(np.float32(0))
-    for _ in range(3 * SIDE):
-        difference = load8(samples, at) - load8(samples, at + _PATCH)
-        total = fma(difference, difference, total)
-        at += SIDE
-    return lane_sum(total) * np.float32(1 / SIDE / SIDE)
+    """Between two samples of a patch: mean square of the difference, and square of its mean.
+
+    Both are sums over the channels.
+    """
+    share = np.float32(1 / SIDE / SIDE)
+    square = broadcast8(np.float32(0))
+    light = np.float32(0)
+    for _ in range(3):
+        mean = broadcast8(np.float32(0))
+        for _ in range(SIDE):
+            difference = load8(samples, at) - load8(samples, at + _PATCH)
+            mean = mean + difference
+            square = fma(difference, difference, square)
+            at += SIDE
+        channel = lane_sum(mean) * share
+        light += channel * channel
+    return lane_sum(square) * share, light
 
 
 @njit(forceinline=True)
 def _add(samples, shares, count, total, sums, place, pitch, plane):
-    """Add the mean of ``count`` samples of a patch, times ``total``, to sums from ``place`` on."""
+    """Add ``count`` samples of a patch by their shares, which sum to ``total``, to the sums."""
     totals = broadcast8(total)
     for row in range(SIDE):
         store(sums, place, load8(sums, place) + totals)
@@ -347,13 +360,15 @@ def compose(pixels, splines, there, back, time, stride, table, begin, end, out):
                 start_share = (start_share + np.float32(1e-6)) / (
                     start_share + end_share + np.float32(2e-6)
                 )
-                difference = _disagreement(samples, at)
+                difference, light = _disagreement(samples, at)
+                detail = difference - light
+                difference = detail + light * np.float32(LIGHT_WEIGHT)
                 doubt = difference + hidden * np.float32(PENALTY) + np.float32(NOISE_FLOOR)
                 weight = votes / np.sqrt(doubt)
                 if k < count:
-                    least = min(least, difference)
+                    least = min(least, detail)
                 else:
-                    still_total += difference
+                    still_total += detail
                 shares[2 * k] = weight * start_share
                 shares[2 * k + 1] = weight * (one - start_share)
                 total += weight
