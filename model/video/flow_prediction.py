@@ -17,14 +17,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from model.video.inverse_search import find_flow, pyramid
-from model.video.warping import BICUBIC, compose, planar
+from model.video.warping import SPLINE, compose, planar
 from pipeline.flow.optical_flow import one_opencv_thread
 from pipeline.processor import thread_count
 
 Array = NDArray[np.float32]
 
 # Rows that a thread does at once; the same on all machines, so that sums are too.
-BAND = 48
+BAND = 96
 # Moved samples that disagree by more than this share of what unmoved ones do explain nothing.
 USELESS = 0.5
 
@@ -123,7 +123,10 @@ def follow(
     def band(begin: int) -> tuple[float, float]:
         end = min(begin + BAND, rows)
         there, back = flows
-        moved, still = compose(one, other, there, back, time, stride, BICUBIC, begin, end, out)
+        moved, still = compose(
+            (one.pixels, other.pixels), (one.spline, other.spline), there, back,
+            time, stride, SPLINE, begin, end, out,
+        )  # fmt: skip
         return float(moved), float(still)
 
     moved, still = np.sum(list(_pool().map(band, range(0, rows, BAND))), axis=0)

@@ -1,11 +1,14 @@
 """Frames predicted along the motion, against frames whose motion is known."""
 
+from concurrent.futures import ThreadPoolExecutor
+
 import cv2
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
 from model.interpolation import load_predictor
+from model.video import flow_prediction
 from model.video.flow_prediction import METHODS, predict_by_flow
 from model.video.interpolation import linear
 from tests.model.videos import psnr
@@ -104,3 +107,64 @@ def test_a_time_outside_and_an_unknown_method_are_refused(bikes: Frame) -> None:
         predict_by_flow(bikes[0], bikes[2], 1.0)
     with pytest.raises(ValueError, match="no method 'best', there are: flow, flow-fast"):
         predict_by_flow(bikes[0], bikes[2], method="best")
+
+
+def panned(frame: Frame, left: float) -> Frame:
+    """160 x 240 of a frame, seen from ``left`` on."""
+    matrix = np.array([[1, 0, -left], [0, 1, -50.0]])
+    return cv2.warpAffine(frame, matrix, (240, 160), flags=cv2.INTER_LANCZOS4).astype(np.uint8)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_motion_is_followed_while_the_light_changes(method: str, bikes: Frame) -> None:
+    def lit(time: float) -> Frame:
+        light = moved(bikes[0], time, "moved") * (0.7 + 0.15 * time) + 24 * time
+        return np.floor(light + 0.5).astype(np.uint8)
+
+    for time in TIMES:
+        found = psnr(rounded(predict_by_flow(lit(0), lit(1), time, method)), lit(time))
+        assert found > 32
+        assert found > psnr(rounded(linear(lit(0), lit(1), time)), lit(time)) + 4
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("speed", [20, -20])
+def test_what_enters_and_leaves_the_picture_comes_from_the_frame_that_has_it(
+    speed: int, method: str, bikes: Frame
+) -> None:
+    first, third = panned(bikes[0], 200), panned(bikes[0], 200 + speed)
+    for time in TIMES:
+        truth = panned(bikes[0], 200 + speed * time)
+        prediction = rounded(predict_by_flow(first, third, time, method))
+        mean = rounded(linear(first, third, time))
+        for edge in (slice(0, 20), slice(-20, None)):
+            found = psnr(prediction[:, edge], truth[:, edge])
+            assert found > psnr(mean[:, edge], truth[:, edge]) + 5
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_lines_of_two_pixels_move_as_a_whole(method: str, bikes: Frame) -> None:
+    def scene(time: float) -> Frame:
+        frame = np.ascontiguousarray(cv2.GaussianBlur(bikes[0], (0, 0), 4)[50:210, 180:420])
+        for k in range(4):
+            x = round(16 * (30 + 50 * k + 8 * time))  # in sixteenths of a pixel
+            ends = (x, 16 * 10), (x + 16 * 20, 16 * 150)
+            cv2.line(frame, *ends, (20, 20, 20), 2, cv2.LINE_AA, 4)
+        return frame
+
+    for time in TIMES:
+        prediction = rounded(predict_by_flow(scene(0), scene(1), time, method))
+        assert psnr(prediction, scene(time)) > 35
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_the_number_of_threads_changes_no_bit(
+    method: str, bikes: Frame, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = []
+    for threads in (1, 2, 5):
+        with ThreadPoolExecutor(threads) as pool:
+            monkeypatch.setattr(flow_prediction, "_pool", lambda pool=pool: pool)
+            found.append(predict_by_flow(bikes[0], bikes[2], 0.4, method))
+    np.testing.assert_array_equal(found[0], found[1])
+    np.testing.assert_array_equal(found[0], found[2])
