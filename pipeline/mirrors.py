@@ -107,12 +107,12 @@ def _beside(origin: Origin, path: Path) -> Objects:
     return Objects(Url(origin.bucket, f"{above}/{path.name}" if above else path.name))
 
 
-def mirror(url: Url, fresh: bool = False, without: frozenset[str] = frozenset()) -> Path:
+def mirror(url: Url, folder: Path | None = None, without: frozenset[str] = frozenset()) -> Path:
     """The mirror of a URL, with what is missing in it downloaded.
 
     Parameters
     ----------
-    fresh : download all of it again.
+    folder : of mirrors; default: that of `folder_for_objects`, where they are kept.
     without : names of files that are not needed.
 
     Returns
@@ -127,12 +127,11 @@ def mirror(url: Url, fresh: bool = False, without: frozenset[str] = frozenset())
     objects = Objects(url)
     publication = find_publication(objects)
     version = _unpublished(objects) if publication is None else _published(url, publication)
-    home = folder_for_objects() / "in" / digest(str(url))[:16]
+    folder = folder or folder_for_objects() / "in"
+    home = folder / digest(str(url))[:16]
     require_writable(home)
     place = home / version.name / url.name
     with FileLock(home / "lock"):
-        if fresh:
-            shutil.rmtree(home / version.name, ignore_errors=True)
         _fill(objects, version, place, without)
         (place.parent / ORIGIN).write_text(json.dumps(asdict(version.origin)), encoding="utf-8")
         for other in home.iterdir():
@@ -181,7 +180,7 @@ def _fill(objects: Objects, version: _Version, place: Path, without: frozenset[s
         if name not in without and not _is_whole(version.path(place, name), size)
     ]
     needed = sum(version.files[name][0] for name in missing)
-    require_free(folder_for_objects(), needed)
+    require_free(place.parents[1], needed)
     for folder in {version.path(place, name).parent for name in missing}:
         folder.mkdir(parents=True, exist_ok=True)
     if missing:

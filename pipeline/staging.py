@@ -23,7 +23,13 @@ from pipeline.locations import Url
 from pipeline.mirrors import folder_for_objects, mirror
 from pipeline.objects import Objects
 from pipeline.progress import notice
-from pipeline.provenance import digest, input_digest, package_versions
+from pipeline.provenance import (
+    digest,
+    input_digest,
+    package_versions,
+    partial_path,
+    remove_abandoned,
+)
 from pipeline.publication import check_replaceable, publish_objects
 from pipeline.resume import code_digest, locked
 
@@ -58,32 +64,43 @@ def run_staged(command: Command, arguments: Namespace) -> None:
         command(arguments)
         return
     places: dict[Path, Url] = {}
-    fresh, without = arguments.__dict__.get("fresh", False), arguments.__dict__.get("without", ())
-    given = vars(arguments).copy()
-    out = given.get("out")
-    target = out if isinstance(out, Url) else None
+    without = frozenset(getattr(arguments, "without", ()))
+    out = getattr(arguments, "out", None)
 
-    def place(value: Any) -> Any:
+    def place(value: Any, folder: Path | None) -> Any:
         if isinstance(value, list):
-            return [place(one) for one in value]
-        if not isinstance(value, Url):
+            return [place(one, folder) for one in value]
+        if not isinstance(value, Url) or value is out:
             return value
-        path = mirror(value, fresh, frozenset(without))
+        path = mirror(value, folder, without)
         places[path] = value
         return path
 
-    with _named(places):
-        if target is not None:
+    with _named(places), _folder(getattr(arguments, "fresh", False)) as folder:
+        objects = None
+        if isinstance(out, Url):
             # What is wrong with it is said before the work.
-            objects = Objects(target)
+            objects = Objects(out)
             check_replaceable(objects)
-        staged = Namespace(
-            **{name: value if value is target else place(value) for name, value in given.items()}
-        )
-        if target is None:
-            command(staged)
+        given = {name: place(value, folder) for name, value in vars(arguments).items()}
+        if objects is None:
+            command(Namespace(**given))
         else:
-            _build(command, staged, objects, places)
+            _build(command, Namespace(**given), objects, places)
+
+
+@contextlib.contextmanager
+def _folder(fresh: bool) -> Iterator[Path | None]:
+    """Where mirrors go; if ``fresh``, a folder of this process, which holds none and is removed."""
+    if not fresh:
+        yield None
+        return
+    remove_abandoned(folder_for_objects() / "fresh")
+    folder = partial_path(folder_for_objects() / "fresh")
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def _starts_others(arguments: Namespace) -> bool:

@@ -208,7 +208,7 @@ def test_a_reader_gets_the_new_directory_and_the_mirror_of_the_old_one_goes(
     bucket: Bucket, patches: Path, source: Source, tmp_path: Path
 ) -> None:
     publish(bucket, source.motion, "data", "00000001")
-    assert midframe("verify", f"{bucket.url}/data") == 0
+    assert midframe("inspect", f"{bucket.url}/data", "--out", tmp_path / "look") == 1
     publish(bucket, patches, "data", "00000002")
     assert midframe("inspect", f"{bucket.url}/data", "--out", tmp_path / "look") == 0
     assert midframe("inspect", patches, "--out", tmp_path / "expected") == 0
@@ -248,6 +248,7 @@ def test_verify_finds_what_is_damaged_in_the_store_whatever_is_mirrored(
     url = f"{bucket.url}/patches"
     assert midframe("verify", url) == 0
     assert capsys.readouterr().out == f"{url}: intact\n"
+    assert not list(bucket.local.rglob("*"))
     found = bucket.objects("patches/")
     (shard,) = [key for key in found if "triplet/c/0/" in key]
     (table,) = [key for key in found if key.endswith("candidates.parquet")]
