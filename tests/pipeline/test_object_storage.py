@@ -204,6 +204,31 @@ def test_another_directory_takes_the_place_of_the_first_as_a_whole(
     assert bucket.files("data/inside") == directory_bytes(patches)
 
 
+def test_two_commands_that_write_one_url_at_once_both_finish(
+    bucket: Bucket, patches: Path, source: Source
+) -> None:
+    puts = []
+
+    def fate(number: int, method: str, path: str) -> None:
+        puts.append(path)
+        if method == "PUT" and "00000001/" in path and len(puts) > 5 and not others:
+            others.append(path)
+            publish(bucket, source.cuts, "data", "00000002")
+
+    others: list[str] = []
+    bucket.proxy.fate = fate
+    publish(bucket, patches, "data", "00000001")
+    assert others
+    found = bucket.objects("data/")
+    current = json.loads(found["data/published.json"])["generation"]
+    assert current.endswith("00000001")
+    start = f"data/{current}/"
+    files = {key.removeprefix(start): found[key] for key in found if key.startswith(start)}
+    assert files == directory_bytes(patches)
+    other = {key for key in found if "00000002/" in key}
+    assert len(other) == len(directory_bytes(source.cuts))
+
+
 def test_a_reader_gets_the_new_directory_and_the_mirror_of_the_old_one_goes(
     bucket: Bucket, patches: Path, source: Source, tmp_path: Path
 ) -> None:
