@@ -33,7 +33,7 @@ from pipeline.provenance import (
 from pipeline.publication import check_replaceable, publish_objects
 from pipeline.resume import code_digest, locked
 
-BUILT = "built.json"
+BUILT, LOCK = "built.json", "lock"
 Command = Callable[[Namespace], None]
 
 
@@ -132,7 +132,7 @@ def _build(
     if os.environ.get("RANK", "0") != "0":
         command(arguments)  # the first of the processes publishes
         return
-    with locked(home / "lock", out):
+    with locked(home / LOCK, out):
         identity = _identity(command, arguments)
         built = _read_built(home / BUILT)
         if built is None or built.identity != identity or not out.is_dir():
@@ -146,8 +146,12 @@ def _build(
             notice(f"{url}: was built by an earlier run, which did not upload all of it")
         publish_objects(out, objects, built.nonce)
         notice(f"{url}: published")
-        shutil.rmtree(out)
-        (home / BUILT).unlink()
+        # Also what commands leave beside their output: archives, unfinished work of other settings.
+        for left in home.iterdir():
+            if left.is_dir():
+                shutil.rmtree(left)
+            elif left.name != LOCK:
+                left.unlink()
     with contextlib.suppress(OSError):
         home.rmdir()  # unless another run has begun
 

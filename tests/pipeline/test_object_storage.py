@@ -348,6 +348,28 @@ def test_refused_access_and_a_store_that_is_down_are_one_line_each_before_the_wo
     assert not list(bucket.local.rglob("*.parquet"))
 
 
+def test_names_of_files_are_kept_whatever_they_hold(bucket: Bucket, tmp_path: Path) -> None:
+    names = [
+        "a b.txt",
+        "é ü 雪.txt",
+        "50%25.txt",
+        "#1?.txt",
+        "a+b&c=d.txt",
+        "x~[1]{2}.txt",
+        "sub/'q\"!.txt",
+    ]
+    for name in names:
+        (tmp_path / "odd" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "odd" / name).write_text(name)
+        bucket.put(f"plain/{name}", name.encode())
+    publish(bucket, tmp_path / "odd", "odd")
+    from pipeline.locations import Url
+    from pipeline.mirrors import mirror
+
+    for key in ("odd", "plain"):
+        assert directory_bytes(mirror(Url(bucket.name, key))) == directory_bytes(tmp_path / "odd")
+
+
 def test_objects_of_others_are_not_replaced(
     bucket: Bucket, source: Source, capsys: pytest.CaptureFixture[str]
 ) -> None:
