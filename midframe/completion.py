@@ -6,6 +6,8 @@ from pathlib import Path
 
 import shtab
 
+from pipeline.locations import location
+
 # Arguments that name files, beside those whose type is a path.
 FILES = ("model", "path", "settings")
 
@@ -16,7 +18,7 @@ def script(parser: argparse.ArgumentParser, shell: str) -> str:
     The script is static: pressing the tab key starts no Python.
     """
     for action in _actions(parser):
-        if action.type is Path or action.dest in FILES:
+        if action.type in (Path, location) or action.dest in FILES:
             action.complete = shtab.FILE  # type: ignore[attr-defined]
     return shtab.complete(parser, shell)
 

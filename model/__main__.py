@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 from model.evaluation.commands import evaluation_commands, model_arguments
-from model.settings import STATE_MINUTES
+from model.settings import CACHE_GIGABYTES, STATE_MINUTES
 from model.sharing.commands import sharing_commands
 from pipeline.command_line import (
     Commands,
@@ -17,31 +17,35 @@ from pipeline.command_line import (
     settings_argument,
     threads_argument,
 )
+from pipeline.locations import location
 from pipeline.progress import notice
 
 
 def _train_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("patches", type=Path, metavar="PATCHES", help="patches to train on")
+    parser.add_argument("patches", type=location, metavar="PATCHES", help="patches to train on")
     parser.add_argument(
         "--validation",
-        type=Path,
+        type=location,
         required=True,
         metavar="PATCHES",
         help="patches to validate on; must share no frame with those to train on",
     )
     output_argument(parser, "directory to write: weights, metrics.csv, TensorBoard events")
     parser.add_argument(
-        "--init", type=Path, metavar="WEIGHTS", help="weights to start from (default: from scratch)"
+        "--init",
+        type=location,
+        metavar="WEIGHTS",
+        help="weights to start from (default: from scratch)",
     )
     parser.add_argument(
         "--vgg",
-        type=Path,
+        type=location,
         metavar="FILE",
         help="torchvision's VGG-19 weights; the losses vgg and combined need them",
     )
     parser.add_argument(
         "--frames",
-        type=Path,
+        type=location,
         metavar="FRAMES",
         help="the dataset that the triplets of the setting visual_tests are in",
     )
@@ -53,6 +57,14 @@ def _train_arguments(parser: argparse.ArgumentParser) -> None:
         help="minutes between two states that a killed run can resume from (default: %(default)g)",
     )
     parser.add_argument(
+        "--cache",
+        type=float,
+        default=CACHE_GIGABYTES,
+        metavar="GB",
+        help="of patches under an s3:// URL, keep at most this many gigabytes (of either store) on "
+        "this disk once they were read; 0: none (default: %(default)g)",
+    )
+    parser.add_argument(
         "--processes",
         type=int,
         default=1,
@@ -61,7 +73,8 @@ def _train_arguments(parser: argparse.ArgumentParser) -> None:
     )
     threads_argument(parser)
     settings_argument(parser, "the stage's settings")
-    parser.set_defaults(command=_train)
+    # Nothing that training reads; of a large store it is large (`pipeline.store.patch_store`).
+    parser.set_defaults(command=_train, without=["candidates.parquet"])
 
 
 def _train(arguments: argparse.Namespace) -> None:
@@ -85,13 +98,14 @@ def _train(arguments: argparse.Namespace) -> None:
         vgg=arguments.vgg,
         frames=arguments.frames,
         state_minutes=arguments.state_minutes,
+        cache_gigabytes=arguments.cache,
     )
 
 
 def _tables_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "evaluations",
-        type=Path,
+        type=location,
         nargs="*",
         metavar="EVALUATION",
         help="directories that evaluate has written, one a row",
@@ -128,7 +142,9 @@ def _figures_arguments(parser: argparse.ArgumentParser) -> None:
         ("evaluation", "evaluations of the same triplets: true frames beside the predictions"),
         ("resolutions", "evaluations of one model on the same triplets at several resolutions"),
     ):
-        parser.add_argument(f"--{name}", type=Path, nargs="+", default=[], metavar="DIR", help=what)
+        parser.add_argument(
+            f"--{name}", type=location, nargs="+", default=[], metavar="DIR", help=what
+        )
     output_argument(parser, "directory to write: PNG and SVG files")
     settings_argument(parser, "settings of the figures")
     parser.set_defaults(command=_figures)

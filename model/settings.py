@@ -12,6 +12,7 @@ from model.network_shape import PAPER, Initialisation, ModuleOrder, NetworkForm
 from pipeline.settings import DEFAULT_FLOW_CUT_THRESHOLD, CutMethod, OnBadFrame, Settings
 
 STATE_MINUTES = 10.0  # between two states of a training; no setting, as it changes no result
+CACHE_GIGABYTES = 20.0  # of each patch store in object storage, likewise
 
 LINEAR = "linear"
 FLOW_METHODS = ("flow", "flow-fast")

@@ -12,6 +12,7 @@ from pipeline.command_line import (
     settings_argument,
 )
 from pipeline.errors import MidframeError
+from pipeline.locations import location
 from pipeline.settings import (
     CutSettings,
     DatasetSettings,
@@ -20,7 +21,7 @@ from pipeline.settings import (
     load,
 )
 
-FRAMES = "dataset directory, or any folder of videos and folders of images"
+FRAMES = "dataset directory, or any folder of videos and folders of images, or its s3:// URL"
 
 
 def _fetch(arguments: argparse.Namespace) -> None:
@@ -83,6 +84,7 @@ def _sample(arguments: argparse.Namespace) -> None:
 
 
 def _verify(arguments: argparse.Namespace) -> None:
+    from pipeline.mirrors import shown
     from pipeline.provenance import manifest_kind
     from pipeline.store import motion_store, patch_store
 
@@ -90,7 +92,7 @@ def _verify(arguments: argparse.Namespace) -> None:
     damage = verify[manifest_kind(arguments.directory, list(verify))](arguments.directory)
     if damage:
         raise MidframeError("\n".join(damage))
-    print(f"{arguments.directory}: intact")
+    print(f"{shown(arguments.directory)}: intact")
 
 
 def _inspect(arguments: argparse.Namespace) -> None:
@@ -123,7 +125,7 @@ def _export(arguments: argparse.Namespace) -> None:
 def _exclude_argument(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--exclude",
-        type=Path,
+        type=location,
         nargs="+",
         default=[],
         metavar="FLAGS",
@@ -160,26 +162,26 @@ def add_commands(commands: Commands) -> None:
     score = commands.add_parser(
         "score", help="optical flow of every triplet (resumes a run that stopped)"
     )
-    score.add_argument("frames", type=Path, metavar="FRAMES", help=FRAMES)
+    score.add_argument("frames", type=location, metavar="FRAMES", help=FRAMES)
     output_argument(score, "motion directory to write")
     settings_argument(score, "motion settings")
     cluster_arguments(score)
     score.set_defaults(command=_score)
 
     cuts = commands.add_parser("cuts", help="histogram distance of all neighbouring frames")
-    cuts.add_argument("frames", type=Path, metavar="FRAMES", help=FRAMES)
+    cuts.add_argument("frames", type=location, metavar="FRAMES", help=FRAMES)
     output_argument(cuts, "cuts directory to write")
     settings_argument(cuts, "cut settings")
     cluster_arguments(cuts)
     cuts.set_defaults(command=_cuts)
 
     sample = commands.add_parser("sample", help="choose windows and write the patch store")
-    sample.add_argument("frames", type=Path, nargs="+", metavar="FRAMES", help=FRAMES)
-    sample.add_argument("--motion", type=Path, nargs="+", required=True, metavar="DIR")
-    sample.add_argument("--cuts", type=Path, nargs="+", required=True, metavar="DIR")
+    sample.add_argument("frames", type=location, nargs="+", metavar="FRAMES", help=FRAMES)
+    sample.add_argument("--motion", type=location, nargs="+", required=True, metavar="DIR")
+    sample.add_argument("--cuts", type=location, nargs="+", required=True, metavar="DIR")
     sample.add_argument(
         "--apart-from",
-        type=Path,
+        type=location,
         nargs="+",
         default=[],
         metavar="PATCHES",
@@ -193,11 +195,11 @@ def add_commands(commands: Commands) -> None:
     sample.set_defaults(command=_sample)
 
     verify = commands.add_parser("verify", help="read a whole store; exit 1 if it is damaged")
-    verify.add_argument("directory", type=Path, metavar="DIR", help="motion or patch directory")
-    verify.set_defaults(command=_verify)
+    verify.add_argument("directory", type=location, metavar="DIR", help="motion or patch directory")
+    verify.set_defaults(command=_verify, fresh=True)
 
     inspect = commands.add_parser("inspect", help="summary and contact sheet of a patch store")
-    inspect.add_argument("directory", type=Path, metavar="DIR", help="patch directory")
+    inspect.add_argument("directory", type=location, metavar="DIR", help="patch directory")
     output_argument(inspect, "where summary.json, contact_sheet.png and index.html go")
     inspect.set_defaults(command=_inspect)
 
@@ -206,7 +208,7 @@ def add_commands(commands: Commands) -> None:
     )
     browse.add_argument(
         "directories",
-        type=Path,
+        type=location,
         nargs="+",
         metavar="DIR",
         help="patch or evaluation directory; also the dataset and motion directories of the "
@@ -227,7 +229,7 @@ def add_commands(commands: Commands) -> None:
     )
     export.add_argument(
         "directories",
-        type=Path,
+        type=location,
         nargs="+",
         metavar="PATCHES",
         help="patch directory; several (training and validation) go into one export, kept apart "

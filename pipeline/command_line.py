@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from pipeline.caches import prepare_caches
 from pipeline.errors import MidframeError
+from pipeline.locations import Url, location
 from pipeline.processor import SETTING, choose_threads, use_threads
 from pipeline.progress import notice
 
@@ -31,7 +32,9 @@ def settings_argument(parser: argparse.ArgumentParser, what: str) -> None:
 
 def output_argument(parser: argparse.ArgumentParser, what: str) -> None:
     """Add ``--out``, a directory."""
-    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help=what)
+    parser.add_argument(
+        "--out", type=location, required=True, metavar="DIR", help=f"{what} (or s3://bucket/prefix)"
+    )
 
 
 def threads_argument(parser: argparse.ArgumentParser) -> None:
@@ -72,18 +75,25 @@ def run(parser: argparse.ArgumentParser, arguments: Sequence[str] | None = None)
     (Ctrl-C) status 130; any other exception is a bug and keeps its traceback. SIGTERM, which
     batch systems send, ends the command as an interrupt does, so that nothing half-written stays.
     Before the command loads a library that computes, this sets how many threads each uses
-    (`pipeline.processor`) and where compiled code goes (`pipeline.caches`).
+    (`pipeline.processor`) and where compiled code goes (`pipeline.caches`). URLs among the
+    arguments become paths (`pipeline.staging`).
     """
-    parsed = parser.parse_args(arguments)
     before = signal.signal(signal.SIGTERM, signal.default_int_handler)
     interrupt = signal.getsignal(signal.SIGINT)
     try:
+        parsed = parser.parse_args(arguments)
+        urls = _has_urls(parsed)
         prepare_caches()
         threads = choose_threads(getattr(parsed, "threads", None))
         use_threads(threads.count, exactly=bool(threads.source))
         if hasattr(parsed, "threads"):
             notice(f"using {threads}")
-        parsed.command(parsed)
+        if urls:
+            from pipeline.staging import run_staged
+
+            run_staged(parsed.command, parsed)
+        else:
+            parsed.command(parsed)
     except MidframeError as error:
         for line in str(error).splitlines():
             print(f"midframe: error: {line}", file=sys.stderr)
@@ -105,3 +115,24 @@ def run(parser: argparse.ArgumentParser, arguments: Sequence[str] | None = None)
         signal.signal(signal.SIGTERM, before)
         signal.signal(signal.SIGINT, interrupt)
     return 0
+
+
+def _has_urls(parsed: argparse.Namespace) -> bool:
+    """Whether a URL is among the arguments.
+
+    Raises
+    ------
+    MidframeError
+        if one is given where only a path can be.
+    """
+    given = [
+        (name, value)
+        for name, values in vars(parsed).items()
+        for value in (values if isinstance(values, list) else [values])
+    ]
+    for name, value in given:
+        # A path has lost one of the slashes.
+        if isinstance(value, Path | str) and str(value).startswith("s3:/"):
+            url = str(value).replace("s3:/", "s3://", 1).replace("///", "//")
+            raise MidframeError(f"{url}: {name} must be a path on this machine, and no URL")
+    return any(isinstance(value, Url) for _, value in given)

@@ -10,6 +10,7 @@ EXTRAS = {
     "train": ("accelerate", "tensorboard"),
     "cluster": ("dask", "distributed"),
     "browse": ("starlette", "uvicorn"),
+    "s3": ("obstore",),
     "workflow": ("snakemake", "skvideo", "yt_dlp"),
 }
 """The packages of each extra, as they are imported."""

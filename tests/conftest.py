@@ -1,5 +1,6 @@
 """Real clips for all tests, and small versions of what the stages write."""
 
+import secrets
 import signal
 from collections.abc import Iterator
 from importlib import metadata
@@ -17,6 +18,7 @@ from pipeline.selection.patches import sample
 from pipeline.selection.triplets import Source
 from pipeline.settings import CutSettings, DatasetSettings, MotionSettings, PatchSettings
 from pipeline.sources.datasets import fetch
+from tests.object_store import Bucket, environment, new_bucket, serve_s3
 
 # The same examples in every run, and none fails for the time that it takes.
 settings.register_profile("midframe", deadline=None, derandomize=True)
@@ -113,3 +115,25 @@ def directory_bytes(folder: Path) -> dict[str, bytes]:
 def noise() -> np.random.Generator:
     """A seeded source of random numbers."""
     return np.random.default_rng(0)
+
+
+@pytest.fixture(scope="session")
+def s3_server() -> Iterator[tuple[str, int]]:
+    """Host and port of an S3 server in a process of its own."""
+    with serve_s3() as address:
+        yield address
+
+
+@pytest.fixture
+def bucket(
+    s3_server: tuple[str, int], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Bucket]:
+    """An empty bucket behind a proxy, to which the environment points."""
+    for name in ("http_proxy", "https_proxy", "all_proxy"):
+        monkeypatch.delenv(name, raising=False)
+        monkeypatch.delenv(name.upper(), raising=False)
+    name = f"bucket-{secrets.token_hex(4)}"
+    with new_bucket(s3_server, name, tmp_path / "objects") as bucket:
+        for variable, value in environment(bucket).items():
+            monkeypatch.setenv(variable, value)
+        yield bucket

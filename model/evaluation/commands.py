@@ -7,6 +7,7 @@ import argparse
 from pathlib import Path
 
 from pipeline.command_line import Commands, output_argument, settings_argument, threads_argument
+from pipeline.locations import location
 
 
 def model_arguments(
@@ -17,7 +18,7 @@ def model_arguments(
     if files:
         source.add_argument(
             "--predictions",
-            type=Path,
+            type=location,
             metavar="PATH",
             help="score what is made already: a folder with SEQUENCE/FIRST.png, a video numbered "
             "as the true frames, or what `predict` has kept",
@@ -53,7 +54,7 @@ def model_arguments(
 def _frames_argument(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "frames",
-        type=Path,
+        type=location,
         metavar="FRAMES",
         help="a dataset, a folder of videos or image folders, or one video",
     )

@@ -38,6 +38,7 @@ def train(
     vgg: Path | None = None,
     frames: Path | None = None,
     state_minutes: float = STATE_MINUTES,
+    cache_gigabytes: float = 0,
 ) -> None:
     """Train one stage and publish its weights and metrics.
 
@@ -53,6 +54,7 @@ def train(
     vgg : torchvision's VGG-19 weights; the losses ``vgg`` and ``combined`` need them.
     frames : the dataset that the triplets of the setting ``visual_tests`` are in.
     state_minutes : minutes between two states.
+    cache_gigabytes : of patches in object storage, keep so much of each store on this disk.
 
     Raises
     ------
@@ -62,7 +64,9 @@ def train(
     """
     # Anything wrong with the inputs is found before the first step.
     check_replaceable(out)
-    training_store, validation_store = PatchStore.open(patches), PatchStore.open(validation)
+    training_store, validation_store = (
+        PatchStore.open(path, int(cache_gigabytes * 1e9)) for path in (patches, validation)
+    )
     check_usable(training_store, validation_store, settings.crop)
     visual_tests = VisualTests(training_store, validation_store, frames, settings.visual_tests)
     features = _features(settings, vgg)

@@ -25,6 +25,7 @@ from pipeline.browse.pictures import TILE_SIZES, PictureCache, encode, encode_ex
 from pipeline.browse.query import parse, parse_changes
 from pipeline.browse.site import Opened, Shelf, Site
 from pipeline.errors import MidframeError
+from pipeline.mirrors import shown
 from pipeline.settings import validate
 
 HOSTS = ["127.0.0.1", "localhost"]
@@ -121,7 +122,7 @@ class _Service:
     def site(self, request: Request) -> Response:
         stores = [
             {
-                "path": str(shelf.path),
+                "path": shown(shelf.path),
                 "name": shelf.path.name,
                 "windows": len(opened.collection),
                 "samples": len(opened.collection.store),
@@ -181,7 +182,7 @@ class _Service:
             raise MidframeError(f"flag: {error}") from None
         opened = self._shelf(request).opened()
         if asked.generation != opened.collection.generation:
-            raise _Gone(f"{opened.collection.path}: was replaced; reload the page")
+            raise _Gone(f"{shown(opened.collection.path)}: was replaced; reload the page")
         row = _within(asked.row, opened)
         opened.collection.set_flag(row, asked.flag())
         return _json(opened.collection.describe(row))
@@ -233,7 +234,7 @@ class _Service:
     def _picture_row(self, request: Request) -> tuple[Opened, int]:
         opened = self._shelf(request).opened()
         if request.path_params["generation"] != opened.collection.generation:
-            raise _Gone(f"{opened.collection.path}: was replaced; reload the page")
+            raise _Gone(f"{shown(opened.collection.path)}: was replaced; reload the page")
         return opened, _row(request, opened)
 
 

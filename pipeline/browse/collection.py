@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from pipeline.browse.columnar import descending, order, spread
 from pipeline.browse.what_if import CHANGES, WhatIf
 from pipeline.errors import MidframeError
+from pipeline.mirrors import pull_beside, push_beside
 from pipeline.provenance import MANIFEST
 from pipeline.selection.judging import REASONS
 from pipeline.store.flags import Flag, Window, flags_file, read_flags, write_flags
@@ -108,6 +109,7 @@ class Collection:
         self.names["split"] = (str(self.store.manifest["settings"]["split"]),)
         self.codes["split"] = np.zeros(len(self), np.int64)
         self.flags_path = flags_file(path)
+        pull_beside(self.flags_path, path)
         self.flags = read_flags(self.flags_path) if self.flags_path.exists() else {}
         self.names["flag"] = MARKS
         self.codes["flag"] = np.zeros(len(self), np.int64)
@@ -259,12 +261,14 @@ class Collection:
         window = self.window(row)
         with self._lock:
             # What somebody else wrote meanwhile stays.
+            pull_beside(self.flags_path, self.path)
             flags = read_flags(self.flags_path) if self.flags_path.exists() else {}
             flags.pop(window, None)
             if flag is not None:
                 flags[window] = flag
             try:
                 write_flags(self.flags_path, flags)
+                push_beside(self.flags_path, self.path)
             except OSError as error:
                 raise MidframeError(
                     f"{self.flags_path}: cannot write here ({error.strerror})"

@@ -15,6 +15,7 @@ from matplotlib.figure import Figure
 from PIL import Image, ImageDraw, ImageFont
 
 from pipeline.errors import MidframeError
+from pipeline.mirrors import shown
 from pipeline.selection.judging import Reason
 from pipeline.selection.published import beside_paper
 from pipeline.store.patch_store import PatchStore
@@ -148,7 +149,7 @@ def _page(store: PatchStore, summary: dict[str, Any], sheet: Image.Image) -> str
     environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined)
     return environment.from_string(template).render(
         name=store.path.name,
-        path=store.path,
+        path=shown(store.path),
         summary=summary,
         reasons=[reason.value for reason in Reason],
         histogram=_motion_histogram(store),

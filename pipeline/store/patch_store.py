@@ -4,7 +4,8 @@ A patch directory holds ``patches.zarr``, ``candidates.parquet`` and the manifes
 group with ``triplet[sample, frame, y, x, channel]`` (uint8 RGB, lossless, one chunk a sample, many
 samples a shard, every chunk and index checksummed) and the coordinates of each sample. TensorStore
 writes it a whole shard at a time and reads it a batch at a time, which is an order of magnitude
-faster at random reads than zarr-python; zarr-python and xarray read the same files.
+faster at random reads than zarr-python; zarr-python and xarray read the same files. The pixels of a
+mirror (`pipeline.mirrors`) are read in object storage.
 """
 
 import contextlib
@@ -23,8 +24,11 @@ from numpy.typing import NDArray
 from zarr.codecs import ZstdCodec
 
 from pipeline.errors import MidframeError
+from pipeline.mirrors import origin_of
+from pipeline.objects import SILENT_ERRORS, NoAnswerError, kvstore
 from pipeline.processor import thread_count
 from pipeline.provenance import MANIFEST, file_digest, read_manifest
+from pipeline.store.sample_cache import SampleCache
 
 KIND = "patches"
 FORMAT_VERSION = 2
@@ -45,6 +49,8 @@ COORDINATES: dict[str, tuple[type, dict[str, Any]]] = {
 COORDINATE_CHUNK = 65_536
 # Batches being read while one is used: this many keep all cores busy.
 BATCHES_AHEAD = 2
+# The same for a store that answers late, and the bytes of shards' indices and samples kept for it.
+REMOTE_BATCHES_AHEAD, REMOTE_MEMORY = 8, 256 << 20
 
 Codec = Literal["uncompressed", "lz4", "zstd"]
 _CRC32C = {"name": "crc32c"}
@@ -189,13 +195,17 @@ def small_files(directory: Path) -> dict[str, str]:
 
 
 def _spec(store: Path) -> dict[str, Any]:
-    path = str(store.absolute() / "triplet")
-    return {
-        "driver": "zarr3",
-        "kvstore": {"driver": "file", "path": path},
-        # Threads that unpack; without this as many as the machine has cores.
-        "context": {"data_copy_concurrency": {"limit": thread_count()}},
-    }
+    # Threads that unpack; without this as many as the machine has cores.
+    context: dict[str, Any] = {"data_copy_concurrency": {"limit": thread_count()}}
+    origin = origin_of(store.parent)
+    if origin is None:
+        place = {"driver": "file", "path": str(store.absolute() / "triplet")}
+        return {"driver": "zarr3", "kvstore": place, "context": context}
+    context["cache_pool"] = {"total_bytes_limit": REMOTE_MEMORY}
+    place = kvstore(origin.files.below(f"{STORE}/triplet"))
+    # Files of a generation never change.
+    unchanging = {"recheck_cached_data": False, "recheck_cached_metadata": False}
+    return {"driver": "zarr3", "kvstore": place, "context": context, **unchanging}
 
 
 Indices = Sequence[int] | NDArray[np.integer]
@@ -206,32 +216,42 @@ class _Read(NamedTuple):
 
     samples: NDArray[np.int64]
     out: NDArray[np.uint8]
-    written: Any  # TensorStore's future
+    missing: NDArray[np.int64]  # positions of those that were not in the cache
+    written: Any  # TensorStore's future; None if nothing was missing
 
 
 class PatchStore:
     """Read access to a patch directory; make one with `PatchStore.open`."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, cache_bytes: int = 0) -> None:
         self.path = path
         self.manifest = read_manifest(path, KIND, FORMAT_VERSION)
+        self._remote = origin_of(path) is not None
         try:
             # A missing shard is an error, not a row of black pictures.
             spec = _spec(path / STORE) | {"fill_missing_data_reads": False}
             self._triplets = tensorstore.open(spec, read=True).result()
         except ValueError as error:
             raise MidframeError(f"{path}: the store cannot be opened ({_reason(error)})") from None
+        shape = self._triplets.shape
+        self._cache: SampleCache | None = None
+        if self._remote and cache_bytes:
+            self._cache = SampleCache(path.absolute().parent, shape[0], shape[1:], cache_bytes)
 
     @classmethod
-    def open(cls, path: str | Path) -> "PatchStore":
+    def open(cls, path: str | Path, cache_bytes: int = 0) -> "PatchStore":
         """Open a published patch directory.
+
+        Parameters
+        ----------
+        cache_bytes : of a store in object storage, keep so much on this disk once it was read.
 
         Raises
         ------
         MidframeError
             if it is missing, unfinished, something else, of another version, or damaged.
         """
-        return cls(Path(path))
+        return cls(Path(path), cache_bytes)
 
     def __len__(self) -> int:
         """Number of samples."""
@@ -267,12 +287,13 @@ class PatchStore:
     def read_batches(self, batches: Iterable[Indices]) -> Iterator[NDArray[np.uint8]]:
         """Yield the pixels of one batch after the other, each as `read` returns it.
 
-        While one is used the next `BATCHES_AHEAD` are being read.
+        While one is used the next `BATCHES_AHEAD` are being read, or `REMOTE_BATCHES_AHEAD`.
         """
+        ahead = REMOTE_BATCHES_AHEAD if self._remote else BATCHES_AHEAD
         reads: deque[_Read] = deque()
         for indices in batches:
             reads.append(self._start(indices))
-            if len(reads) > BATCHES_AHEAD:
+            if len(reads) > ahead:
                 yield self._finish(reads.popleft())
         while reads:
             yield self._finish(reads.popleft())
@@ -283,12 +304,27 @@ class PatchStore:
             raise IndexError(f"sample {index} of a store of {len(self)}")
         # Into memory that NumPy has used before: new pages for every batch cost a third more.
         out = np.empty((len(samples), *self._triplets.shape[1:]), np.uint8)
-        return _Read(samples, out, tensorstore.array(out).write(self._triplets[samples]))
+        if self._cache is None:
+            missing = np.arange(len(samples))
+            return _Read(
+                samples, out, missing, tensorstore.array(out).write(self._triplets[samples])
+            )
+        missing = np.flatnonzero(~self._cache.fill(samples, out))
+        if not len(missing):
+            return _Read(samples, out, missing, None)
+        places = tensorstore.array(out)[missing]
+        return _Read(samples, out, missing, places.write(self._triplets[samples[missing]]))
 
     def _finish(self, read: "_Read") -> NDArray[np.uint8]:
         try:
-            read.written.result()
-        except ValueError:
+            if read.written is not None:
+                read.written.result()
+        except ValueError as error:
+            if self._remote and str(error).startswith(SILENT_ERRORS):
+                raise NoAnswerError(
+                    f"{self.path}: the store does not answer as it should ({_reason(error)}); the "
+                    "same command goes on from what is done"
+                ) from None
             damage = next(self._damaged(read.samples), None)
             if damage is None:  # it was not the pixels
                 raise
@@ -297,6 +333,8 @@ class PatchStore:
                 f"{self.path}: sample {sample} is damaged ({reason}); run "
                 f"`midframe verify {self.path}`"
             ) from None
+        if self._cache is not None:
+            self._cache.keep(read.samples[read.missing], read.out[read.missing])
         return read.out
 
     def _damaged(self, samples: NDArray[np.int64]) -> Iterator[tuple[int, str]]:
@@ -352,11 +390,13 @@ def verify(path: Path) -> list[str]:
     store = PatchStore(path)
     for shard, first in enumerate(range(0, len(store), store.shard_samples)):
         file = shard_file(path / STORE, shard)
-        if not file.is_file():
+        if origin_of(path) is None and not file.is_file():
             damage.append(f"{file}: missing")
             continue
         try:
             store.read(range(first, min(first + store.shard_samples, len(store))))
+        except NoAnswerError:
+            raise
         except MidframeError as error:
             damage.append(f"{file}: {str(error).removeprefix(f'{path}: ').split('; run')[0]}")
     return damage

@@ -92,7 +92,8 @@ def test_bash_completes_commands_and_files(tmp_path: Path) -> None:
         "source ./completion; "
         'complete_words() { COMP_WORDS=("$@"); COMP_CWORD=$(($# - 1)); COMPREPLY=(); '
         '_shtab_midframe; echo "${COMPREPLY[@]}"; }; '
-        "complete_words midframe inter; complete_words midframe interpolate --model wei"
+        "complete_words midframe inter; complete_words midframe interpolate --model wei; "
+        "complete_words midframe score --out wei"
     )
     done = subprocess.run(
         ["bash", "-c", program],
@@ -102,4 +103,4 @@ def test_bash_completes_commands_and_files(tmp_path: Path) -> None:
         check=True,
         timeout=60,
     )
-    assert done.stdout.splitlines() == ["interpolate", "weights.safetensors"]
+    assert done.stdout.splitlines() == ["interpolate", *2 * ["weights.safetensors"]]

@@ -127,6 +127,7 @@ def test_the_core_goes_from_frames_to_a_smoother_picture(run: Run, project: Path
     [
         ("train clips --validation clips --out stage", "(accelerate|tensorboard)", "train"),
         ("browse clips", "(starlette|uvicorn)", "browse"),
+        ("verify s3://bucket/patches", "obstore", "s3"),
         ("score clips --out motion --workers 2", "(dask|distributed)", "cluster"),
         ("score clips --out motion --scheduler tcp://node1:8786", "(dask|distributed)", "cluster"),
     ],
