@@ -33,7 +33,7 @@ from pipeline.store.motion_store import MotionStore
 # Triplets in one partition: a second of work or so.
 PARTITION_TRIPLETS = 32
 # Rows of the table in one group.
-ROW_GROUP = 2**16
+ROW_GROUP = 2**14
 
 SCHEMA = pa.schema(
     {
@@ -186,7 +186,7 @@ def _join(
     waiting: list[pa.Table] = []
     with pq.ParquetWriter(table, WHOLE_SCHEMA) as writer:
         for number, sequence in enumerate(partitions.sequences):
-            rows = pq.read_table(_part(parts, number), schema=SCHEMA).to_pandas()
+            rows = pq.ParquetFile(_part(parts, number)).read().to_pandas()
             taken = (rows["reason"] == Reason.TAKEN).to_numpy()
             if cap is not None:
                 if not number or limit_of != sequence:

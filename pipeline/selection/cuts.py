@@ -30,7 +30,7 @@ SCHEMA = pa.schema(
     [("sequence", pa.string()), ("frame", pa.int64()), *((name, pa.float32()) for name in COLUMNS)]
 )
 # Rows that are written, and read, at once.
-ROW_GROUP = 2**16
+ROW_GROUP = 2**14
 ROW_BYTES = 4 * len(COLUMNS)
 
 
