@@ -32,8 +32,8 @@ from pipeline.store.motion_store import MotionStore
 
 # Triplets in one partition: a second of work or so.
 PARTITION_TRIPLETS = 32
-# Rows of the table in one group.
-ROW_GROUP = 2**14
+# Rows of the table in one group, at least; and tables that are held before they become one.
+ROW_GROUP, MOST_WAITING = 2**14, 16
 
 SCHEMA = pa.schema(
     {
@@ -207,10 +207,12 @@ def _join(
             counts = rows["reason"].value_counts()
             windows.update({Reason(str(name)): int(count) for name, count in counts.items()})
             waiting.append(pa.Table.from_pandas(rows, WHOLE_SCHEMA, preserve_index=False))
-            # What Parquet keeps of each group of rows is more than a partition needs.
-            if sum(map(len, waiting)) >= ROW_GROUP or number == len(partitions) - 1:
-                writer.write_table(pa.concat_tables(waiting).combine_chunks())
-                waiting = []
+            # What Parquet keeps of a group of rows is more than a partition's rows take; so is what
+            # Arrow keeps of a table.
+            if len(waiting) >= MOST_WAITING or number == len(partitions) - 1:
+                waiting = [pa.concat_tables(waiting).combine_chunks()]
+                if len(waiting[0]) >= ROW_GROUP or number == len(partitions) - 1:
+                    writer.write_table(waiting.pop())
     return Counts(int(partitions.sizes.sum()), dict(windows))
 
 
