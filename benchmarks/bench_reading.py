@@ -34,7 +34,7 @@ import numpy as np
 from PIL import Image
 
 from pipeline.frames.sequences import FrameSequence, check_sequence
-from pipeline.frames.video import look_at_video, upright
+from pipeline.frames.video import Upright, look_at_video
 from pipeline.settings import DatasetSettings
 from pipeline.sources.datasets import fetch
 
@@ -75,6 +75,7 @@ def plain(path: Path) -> int:
 
 def seeking(path: Path, times: list[int], first: int) -> Iterator[np.ndarray]:
     """Three frames by their timestamps alone."""
+    upright = Upright()
     with av.open(path) as container:
         stream = container.streams.video[0]
         container.seek(times[first], stream=stream, backward=True)
@@ -162,6 +163,7 @@ def measure_files(folder: Path) -> None:
 
 
 def to_rgb(path: Path) -> None:
+    upright = Upright()
     with av.open(path) as container:
         for frame in container.decode(video=0):
             upright(frame)

@@ -39,7 +39,12 @@ def canonical_json(value: Any) -> str:
 
 def digest(value: Any) -> str:
     """SHA-256 (64 hexadecimal digits) of :func:`canonical_json` of ``value``."""
-    return hashlib.sha256(_encoded(canonical_json(value))).hexdigest()
+    return hashlib.sha256(json_bytes(value)).hexdigest()
+
+
+def json_bytes(value: Any) -> bytes:
+    """:func:`canonical_json` of ``value`` as a file holds it."""
+    return _encoded(canonical_json(value))
 
 
 def _encoded(text: str) -> bytes:
@@ -96,8 +101,12 @@ def write_manifest(
         "packages": package_versions(),
         **content,
     }
-    text = json.dumps(manifest, indent=1, sort_keys=True, ensure_ascii=False) + "\n"
-    (directory / MANIFEST).write_bytes(_encoded(text))
+    # In pieces: as one text, a long list takes many times its size.
+    encoder = json.JSONEncoder(indent=1, sort_keys=True, ensure_ascii=False)
+    with open(directory / MANIFEST, "wb") as file:
+        for piece in encoder.iterencode(manifest):
+            file.write(_encoded(piece))
+        file.write(b"\n")
 
 
 def input_digest(path: Path) -> str:

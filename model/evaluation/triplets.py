@@ -2,7 +2,7 @@
 
 import fnmatch
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -79,7 +79,9 @@ def choose_triplets(frames: Path, settings: EvaluationSettings) -> list[Triplet]
     return listing
 
 
-def _of_sequences(sequences: list[FrameSequence], settings: EvaluationSettings) -> list[Triplet]:
+def _of_sequences(
+    sequences: Sequence[FrameSequence], settings: EvaluationSettings
+) -> list[Triplet]:
     def triplet(sequence: FrameSequence, first: int) -> Triplet:
         return Triplet(sequence.name, first, sequence.width, sequence.height, sequence)
 
@@ -103,7 +105,9 @@ def _of_sequences(sequences: list[FrameSequence], settings: EvaluationSettings) 
                 raise MidframeError(f"triplets: '{name}' holds a bad frame, which is skipped")
             named.append(triplet(sequence, int(first)))
         return sorted(named, key=lambda one: (one.sequence, one.first_frame))
-    chosen = sorted(select(sequences, settings.sequences), key=lambda sequence: sequence.name)
+    matching = set(select([sequence.name for sequence in sequences], settings.sequences))
+    chosen = [sequence for sequence in sequences if sequence.name in matching]
+    chosen.sort(key=lambda sequence: sequence.name)
     listing = [
         triplet(sequence, start)
         for sequence in chosen

@@ -3,18 +3,19 @@
 import os
 from collections import Counter
 from collections.abc import Iterator
-from pathlib import Path
+from pathlib import Path, PurePath
 
 from pipeline.errors import MidframeError
 from pipeline.frames.decoding import IMAGE_SUFFIXES, VIDEO_SUFFIXES
 
 
-def find_sequences(path: Path) -> list[tuple[str, Path]]:
-    """Names and paths of the sequences in a folder and the folders below it, sorted by name.
+def find_sequences(path: Path) -> list[tuple[str, str]]:
+    """Names of the sequences in a folder and the folders below it, sorted, and their paths in it.
 
     A sequence is a video file, or a folder that holds images. Its name is the path inside the
     folder without suffix, or with it if two would have one name; bytes of a name that are not
-    UTF-8 are written as ``%E9``. Linked folders are followed, hidden ones skipped.
+    UTF-8 are written as ``%E9``. Linked folders are followed, hidden ones skipped. The path of
+    ``path`` itself is ``.``.
 
     Raises
     ------
@@ -22,21 +23,22 @@ def find_sequences(path: Path) -> list[tuple[str, Path]]:
         if the folder is missing or holds no sequence.
     """
     if path.is_file():
-        return [(as_text(path.stem), path)]
+        return [(as_text(path.stem), ".")]
     if not path.is_dir():
         raise MidframeError(f"{path}: no such folder; give a folder of videos or of image folders")
-    videos: list[Path] = []
-    found: dict[str, Path] = {}
+    videos: list[str] = []
+    found: dict[str, str] = {}
     for file in _files_below(path):
+        inside = file.relative_to(path)
         if file.suffix.lower() in VIDEO_SUFFIXES:
-            videos.append(file)
+            videos.append(inside.as_posix())
         elif file.suffix.lower() in IMAGE_SUFFIXES:
-            folder = file.parent.relative_to(path).as_posix()
-            found[as_text(folder if folder != "." else path.resolve().name)] = file.parent
-    shared = Counter([*found, *(_name(path, video) for video in videos)])
+            folder = inside.parent.as_posix()
+            found[as_text(folder if folder != "." else path.resolve().name)] = folder
+    shared = Counter([*found, *map(_name, videos)])
     for video in videos:
-        name = _name(path, video)
-        found[name + video.suffix if shared[name] > 1 else name] = video
+        name = _name(video)
+        found[name + PurePath(video).suffix if shared[name] > 1 else name] = video
     if not found:
         raise MidframeError(
             f"{path}: holds neither videos ({_list(VIDEO_SUFFIXES)}) nor folders of images "
@@ -67,8 +69,8 @@ def _files_below(folder: Path, above: frozenset[Path] = frozenset()) -> Iterator
             yield folder / entry.name
 
 
-def _name(root: Path, video: Path) -> str:
-    return as_text(video.relative_to(root).with_suffix("").as_posix())
+def _name(video: str) -> str:
+    return as_text(PurePath(video).with_suffix("").as_posix())
 
 
 def as_text(name: str) -> str:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.frames.decoding import BadFrameError, Frame
+from pipeline.frames.on_demand import OnDemand
 from pipeline.frames.sequences import WHAT_TO_DO, BadFrames, FrameSequence
 from pipeline.progress import notice
 
@@ -120,17 +121,21 @@ def merge(losses: Iterable[Loss]) -> list[Loss]:
     return merged
 
 
-def without(sequences: Iterable[FrameSequence], losses: Iterable[Loss]) -> list[FrameSequence]:
+def without(sequences: Sequence[FrameSequence], losses: Iterable[Loss]) -> Sequence[FrameSequence]:
     """The sequences with the frames lost as bad ones, which no triplet holds."""
     runs: dict[str, list[BadFrames]] = {}
     for loss in losses:
         runs.setdefault(loss.sequence, []).append(BadFrames(loss.first, loss.last, loss.reason))
-    return [
-        replace(sequence, bad=_united([*sequence.bad, *runs[sequence.name]]))
-        if sequence.name in runs
-        else sequence
-        for sequence in sequences
-    ]
+    if not runs:
+        return sequences
+
+    def make(number: int) -> FrameSequence:
+        sequence = sequences[number]
+        if sequence.name not in runs:
+            return sequence
+        return replace(sequence, bad=_united([*sequence.bad, *runs[sequence.name]]))
+
+    return OnDemand(len(sequences), make)
 
 
 def _united(runs: Sequence[BadFrames]) -> tuple[BadFrames, ...]:
@@ -149,9 +154,15 @@ def list_once(losses: Iterable[Loss], sequences: Iterable[FrameSequence]) -> lis
     The entry's frames reach from the first lost one to the last, with the reason of the first;
     `None` stands for all of the sequence. The notice names the user's file.
     """
-    lengths = {sequence.name: sequence.frame_count for sequence in sequences}
+    merged = merge(losses)
+    names = {loss.sequence for loss in merged}
+    lengths = {
+        sequence.name: sequence.frame_count
+        for sequence in (sequences if names else ())
+        if sequence.name in names
+    }
     entries = []
-    for name, group in groupby(merge(losses), key=lambda loss: loss.sequence):
+    for name, group in groupby(merged, key=lambda loss: loss.sequence):
         of_sequence = list(group)
         whole = replace(of_sequence[0], last=of_sequence[-1].last)
         notice(f"skipped {name}: {whole.reason}")

@@ -4,7 +4,6 @@ import fnmatch
 import hashlib
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from fractions import Fraction
 from itertools import groupby
 from pathlib import Path
 from typing import Any, Literal
@@ -24,16 +23,17 @@ from pipeline.frames.frame_sequence import BadFrames as BadFrames
 from pipeline.frames.frame_sequence import FrameSequence as FrameSequence
 from pipeline.frames.frame_sequence import triplet_starts as triplet_starts
 from pipeline.frames.image_index import ImageIndex
+from pipeline.frames.sequence_list import read_list
 from pipeline.frames.video import look_at_video
 from pipeline.frames.video_index import VideoIndex
 from pipeline.provenance import MANIFEST, file_digest, read_manifest
 
-FORMAT_VERSION = 2
+FORMAT_VERSION = 3
 WHAT_TO_DO = "fetch the dataset again, or with the setting on_bad_frame: skip"
 
 
-def select(sequences: Sequence[FrameSequence], patterns: Sequence[str]) -> list[FrameSequence]:
-    """The sequences whose name matches one of the patterns (``*``, ``?``).
+def select(names: Sequence[str], patterns: Sequence[str]) -> list[str]:
+    """The names of sequences that match one of the patterns (``*``, ``?``).
 
     Raises
     ------
@@ -41,17 +41,13 @@ def select(sequences: Sequence[FrameSequence], patterns: Sequence[str]) -> list[
         if a pattern matches nothing, with the names that there are.
     """
     for pattern in patterns:
-        if not any(fnmatch.fnmatchcase(sequence.name, pattern) for sequence in sequences):
-            names = ", ".join(sequence.name for sequence in sequences[:20])
-            raise MidframeError(f"no sequence matches '{pattern}'; there are: {names}")
-    return [
-        sequence
-        for sequence in sequences
-        if any(fnmatch.fnmatchcase(sequence.name, pattern) for pattern in patterns)
-    ]
+        if not any(fnmatch.fnmatchcase(name, pattern) for name in names):
+            there = ", ".join(names[:20])
+            raise MidframeError(f"no sequence matches '{pattern}'; there are: {there}")
+    return [name for name in names if any(fnmatch.fnmatchcase(name, one) for one in patterns)]
 
 
-def open_frames(path: Path) -> list[FrameSequence]:
+def open_frames(path: Path) -> Sequence[FrameSequence]:
     """The sequences of a dataset directory, or of any folder of videos and folders of images.
 
     A directory that ``fetch`` has written is opened by its manifest; in any other folder (or for
@@ -59,7 +55,7 @@ def open_frames(path: Path) -> list[FrameSequence]:
 
     Returns
     -------
-    Sequences sorted by name, at least one.
+    Sequences sorted by name, at least one; those of a dataset are made as they are asked for.
 
     Raises
     ------
@@ -76,11 +72,12 @@ def open_frames(path: Path) -> list[FrameSequence]:
             if skipped.get("frames") is not None:
                 run = BadFrames(skipped["frames"][0], skipped["frames"][1], skipped["reason"])
                 bad.setdefault(skipped["sequence"], []).append(run)
-        return [
-            _from_manifest(path, manifest, entry, tuple(bad.get(entry["name"], ())))
-            for entry in manifest["sequences"]
-        ]
-    sequences = [check_sequence(name, source) for name, source in find_sequences(path)]
+        listed = read_list(path, manifest, bad)
+        for sequence in listed:
+            if not sequence.skip_bad and not sequence.path.exists():
+                raise BadFrameError(f"{sequence.path}: is gone; {WHAT_TO_DO}")
+        return listed
+    sequences = [check_sequence(name, path / inside) for name, inside in find_sequences(path)]
     for sequence in sequences:
         if sequence.bad:
             raise BadFrameError(
@@ -102,40 +99,6 @@ def skipped_frames(path: Path) -> list[dict[str, Any]]:
         return []
     skipped: list[dict[str, Any]] = read_manifest(path, "frames", FORMAT_VERSION)["skipped"]
     return skipped
-
-
-def _from_manifest(
-    dataset: Path, manifest: dict[str, Any], entry: dict[str, Any], bad: tuple[BadFrames, ...]
-) -> FrameSequence:
-    path = _users_path(dataset / manifest["root"], entry["path"])
-    skip_bad = manifest["settings"]["on_bad_frame"] == "skip"
-    if not path.exists() and not skip_bad:
-        raise BadFrameError(f"{path}: is gone; {WHAT_TO_DO}")
-    # Datasets of earlier versions have neither an index of images nor measures.
-    index, changes = entry["index"], entry.get("changes")
-    return FrameSequence(
-        name=entry["name"],
-        path=path,
-        frame_count=entry["frame_count"],
-        height=entry["height"],
-        width=entry["width"],
-        fps=None if entry["fps"] is None else Fraction(entry["fps"]),
-        bad=bad,
-        index=None if index is None else dataset / index,
-        notes=tuple(entry["notes"]),
-        skip_bad=skip_bad,
-        offset=entry.get("offset", 0),
-        deinterlace=entry.get("deinterlace", False),
-        changes=None if changes is None else dataset / changes,
-    )
-
-
-def _users_path(root: Path, inside: str) -> Path:
-    """Where a sequence lies: in the user's own folder if the dataset only links to it."""
-    if root.is_symlink():
-        return root.readlink() / inside
-    path = root / inside
-    return path.readlink() if path.is_symlink() else path
 
 
 def check_sequence(

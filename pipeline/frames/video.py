@@ -15,6 +15,7 @@ from pathlib import Path
 
 import av
 import numpy as np
+from av.video.reformatter import VideoReformatter
 
 from pipeline.frames.damage import ends_too_early, undecodable
 from pipeline.frames.decoding import COLOUR_CONVERSION, BadFrameError, Frame, Look, error_reason
@@ -84,15 +85,24 @@ def choose_stream(
     return best if best in videos else videos[0]
 
 
-def upright(frame: av.VideoFrame) -> Frame:
-    """A decoded picture as uint8 RGB ``[H, W, 3]``, turned as every player shows it.
+class Upright:
+    """Converts the decoded pictures of a video to frames; kept, since setting it up takes time."""
 
-    Values of more than 8 bits are rounded, and the curve of brightness is kept: a picture of high
-    dynamic range is not mapped to another one.
-    """
-    picture = frame.to_ndarray(format="rgb24", interpolation=COLOUR_CONVERSION)
-    turned = np.rot90(picture, quarter_turns(frame))
-    return np.ascontiguousarray(turned, np.uint8)
+    def __init__(self) -> None:
+        self._reformatter = VideoReformatter()
+
+    def __call__(self, picture: av.VideoFrame) -> Frame:
+        """A picture as uint8 RGB ``[H, W, 3]``, turned as every player shows it.
+
+        Values of more than 8 bits are rounded, and the curve of brightness is kept: a picture of
+        high dynamic range is not mapped to another one.
+        """
+        # One thread: the processes are the parallelism, and by default each conversion starts some.
+        converted = self._reformatter.reformat(
+            picture, format="rgb24", interpolation=COLOUR_CONVERSION, threads=1
+        )
+        turned = np.rot90(converted.to_ndarray(), quarter_turns(picture))
+        return np.ascontiguousarray(turned, np.uint8)
 
 
 def quarter_turns(frame: av.VideoFrame) -> int:
@@ -117,6 +127,7 @@ def look_at_video(
     decoded: list[tuple[int, Look, int]] = []  # packet, look, checksum: in the order of showing
     damaged, woven, bits, transfer = False, 0, 8, ""
     notes: list[str] = []
+    upright = Upright()
     with open_video(path) as container:
         stream = choose_stream(container, path, stream_number)
         announced, fps = stream.frames, stream.average_rate
@@ -207,6 +218,8 @@ def index_of(path: Path, modified: int, size: int) -> VideoIndex:
 
 # By file: how many entries of an index were useless the last time.
 _useless: dict[Path, int] = {}
+# Files in which pictures depend on others that are marked as needed by none.
+_all_needed: set[Path] = set()
 
 
 def read_video(
@@ -226,6 +239,7 @@ def read_video(
         if the video cannot be opened, or a frame differs from the index even when read from the
         beginning.
     """
+    upright = Upright()
     if not deinterlace:
         for number, picture in _pictures(path, index, start, stop):
             yield number, upright(picture)
@@ -244,9 +258,17 @@ def _pictures(
     skip = _useless.get(path, 0)
     entries = [*index.entries(start)][skip:] if start else []
     for tried, entry in enumerate([*entries, None], start=skip):
-        for frame in _frames_from(path, index, entry, position, stop):
-            yield position, frame
-            position += 1
+        for sparing in (True, False):
+            if sparing and path in _all_needed:
+                continue
+            begun = position
+            for frame in _frames_from(path, index, entry, position, stop, sparing):
+                yield position, frame
+                position += 1
+            if position == min(stop, len(index.packet)):
+                if not sparing and position > begun:
+                    _all_needed.add(path)
+                break
         if position == min(stop, len(index.packet)):
             if tried > _useless.setdefault(path, 0):
                 if not _useless[path]:
@@ -257,9 +279,12 @@ def _pictures(
 
 
 def _frames_from(
-    path: Path, index: VideoIndex, entry: int | None, position: int, stop: int
+    path: Path, index: VideoIndex, entry: int | None, position: int, stop: int, sparing: bool
 ) -> Iterator[av.VideoFrame]:
-    """Frames ``position`` to ``stop`` as far as they are right, decoded from a packet on."""
+    """Frames ``position`` to ``stop`` as far as they are right, decoded from a packet on.
+
+    If ``sparing``, pictures before them on which no other one depends are not decoded.
+    """
     shown = index.first_frame
     counted = bool(np.any(index.packet < 0))
     with open_video(path) as container:
@@ -279,6 +304,9 @@ def _frames_from(
                 if number >= len(index.size) or index.size[number] != packet.size:
                     return
                 packet.pts = number
+                if sparing and not counted:
+                    before = 0 <= index.last_frame[number] < position
+                    stream.codec_context.skip_frame = "NONREF" if before else "DEFAULT"
                 number += 1
             for frame in decode(packet) or ():
                 if frame.is_corrupt:

@@ -80,6 +80,14 @@ class VideoIndex:
         return first
 
     @cached_property
+    def last_frame(self) -> NDArray[np.int64]:
+        """For each packet the last frame that comes out of it, -1 if none does."""
+        last = np.full(len(self.size), -1, np.int64)
+        known = np.flatnonzero(self.packet >= 0)
+        last[self.packet[known]] = known
+        return last
+
+    @cached_property
     def _first_needed(self) -> NDArray[np.int64]:
         """For each frame the first packet that it, or a frame shown after it, comes out of."""
         return np.minimum.accumulate(self.packet[::-1])[::-1]

@@ -7,18 +7,21 @@ changes a byte, and no process holds more than a partition.
 
 import os
 from collections import Counter
-from collections.abc import Iterator, Sequence, Set
+from collections.abc import Callable, Iterator, Sequence, Set
 from dataclasses import asdict, dataclass
-from functools import partial
+from functools import lru_cache, partial
+from itertools import takewhile
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
+from numpy.typing import NDArray
 
 from pipeline.cluster import Cluster
 from pipeline.progress import progress
+from pipeline.provenance import MANIFEST
 from pipeline.selection.frame_changes import TripletChanges
 from pipeline.selection.judging import Reason, lot_limit
 from pipeline.selection.sampling import Candidate, sample_triplet
@@ -29,6 +32,8 @@ from pipeline.store.motion_store import MotionStore
 
 # Triplets in one partition: a second of work or so.
 PARTITION_TRIPLETS = 32
+# Rows of the table in one group, at least; and tables that are held before they become one.
+ROW_GROUP, MOST_WAITING = 2**14, 16
 
 SCHEMA = pa.schema(
     {
@@ -74,6 +79,25 @@ class Partition:
 
 
 @dataclass(frozen=True)
+class Partitions:
+    """All partitions, each made when it is needed.
+
+    Attributes
+    ----------
+    sequences : name of each one's sequence, ascending.
+    sizes : triplets in each.
+    make : the partition of a number.
+    """
+
+    sequences: Sequence[str]
+    sizes: NDArray[np.int64]
+    make: Callable[[int], Partition]
+
+    def __len__(self) -> int:
+        return len(self.sequences)
+
+
+@dataclass(frozen=True)
 class Counts:
     """How many triplets were judged, and how many windows had each outcome."""
 
@@ -86,7 +110,7 @@ class Counts:
 
 
 def judge(
-    partitions: Sequence[Partition],
+    partitions: Partitions,
     table: Path,
     parts: Path,
     settings: PatchSettings,
@@ -106,26 +130,34 @@ def judge(
         others are as they would be without.
     """
     parts.mkdir(exist_ok=True)
-    files = [parts / f"{number:06d}.parquet" for number in range(len(partitions))]
-    missing = [
-        (partition, file, settings)
-        for partition, file in zip(partitions, files, strict=True)
-        if not file.exists()
-    ]
+    missing = [at for at in range(len(partitions)) if not _part(parts, at).exists()]
     for _ in progress(
-        cluster.map(_judge_partition, missing),
-        sum(len(partition.rows) for partition, _, _ in missing),
+        cluster.map(
+            _judge_partition, ((partitions.make(at), _part(parts, at), settings) for at in missing)
+        ),
+        int(partitions.sizes[missing].sum()),
         "sampling",
         "triplets",
         amount=lambda done: len(done[0][0].rows),
     ):
         pass
-    return _join(partitions, files, table, settings.max_per_sequence, excluded)
+    return _join(partitions, table, parts, settings.max_per_sequence, excluded)
+
+
+def _part(parts: Path, number: int) -> Path:
+    return parts / f"{number:06d}.parquet"
+
+
+@lru_cache(maxsize=2)
+def _open_motion(path: Path, modified: int) -> MotionStore:
+    """Remembered, since the tasks that read a store are many."""
+    return MotionStore(path)
 
 
 def _judge_partition(task: tuple[Partition, Path, PatchSettings]) -> None:
     partition, file, settings = task
-    motion = MotionStore(partition.motion)
+    manifest = partition.motion / MANIFEST
+    motion = _open_motion(partition.motion, manifest.stat().st_mtime_ns if manifest.exists() else 0)
     candidates: list[Candidate] = []
     for row, first_frame, changes in zip(
         partition.rows, partition.first_frames, partition.changes, strict=True
@@ -145,25 +177,21 @@ def _judge_partition(task: tuple[Partition, Path, PatchSettings]) -> None:
 
 
 def _join(
-    partitions: Sequence[Partition],
-    files: Sequence[Path],
-    table: Path,
-    cap: int | None,
-    excluded: Set[Window],
+    partitions: Partitions, table: Path, parts: Path, cap: int | None, excluded: Set[Window]
 ) -> Counts:
     """Put the partitions' files into one, number the samples, and count."""
     windows: Counter[Reason] = Counter()
     samples = 0
-    limits: dict[str, float] = {}
+    limit_of, limit = "", 0.0
+    waiting: list[pa.Table] = []
     with pq.ParquetWriter(table, WHOLE_SCHEMA) as writer:
-        for partition, file in zip(partitions, files, strict=True):
-            rows = pq.read_table(file, schema=SCHEMA).to_pandas()
+        for number, sequence in enumerate(partitions.sequences):
+            rows = pq.ParquetFile(_part(parts, number)).read().to_pandas()
             taken = (rows["reason"] == Reason.TAKEN).to_numpy()
             if cap is not None:
-                if partition.sequence not in limits:
-                    # The limit of one sequence at a time: they come one after the other.
-                    limits = {partition.sequence: _limit(partition, partitions, files, cap)}
-                kept = taken & (rows["lot"] < limits[partition.sequence]).to_numpy()
+                if not number or limit_of != sequence:
+                    limit_of, limit = sequence, _limit(partitions, parts, number, cap)
+                kept = taken & (rows["lot"] < limit).to_numpy()
                 rows.loc[taken & ~kept, "reason"] = Reason.ENOUGH_OF_SEQUENCE.value
                 taken = kept
             if excluded:
@@ -178,18 +206,27 @@ def _join(
             samples += int(taken.sum())
             counts = rows["reason"].value_counts()
             windows.update({Reason(str(name)): int(count) for name, count in counts.items()})
-            writer.write_table(pa.Table.from_pandas(rows, WHOLE_SCHEMA, preserve_index=False))
-    return Counts(sum(len(partition.rows) for partition in partitions), dict(windows))
+            waiting.append(pa.Table.from_pandas(rows, WHOLE_SCHEMA, preserve_index=False))
+            # What Parquet keeps of a group of rows is more than a partition's rows take; so is what
+            # Arrow keeps of a table.
+            if len(waiting) >= MOST_WAITING or number == len(partitions) - 1:
+                waiting = [pa.concat_tables(waiting).combine_chunks()]
+                if len(waiting[0]) >= ROW_GROUP or number == len(partitions) - 1:
+                    writer.write_table(waiting.pop())
+    return Counts(int(partitions.sizes.sum()), dict(windows))
 
 
-def _limit(
-    of: Partition, partitions: Sequence[Partition], files: Sequence[Path], cap: int
-) -> float:
-    """Below which lot windows of a sequence are kept."""
+def _limit(partitions: Partitions, parts: Path, first: int, cap: int) -> float:
+    """Below which lot windows of a sequence are kept, whose first partition has this number."""
+    of_sequence = takewhile(
+        lambda number: partitions.sequences[number] == partitions.sequences[first],
+        range(first, len(partitions)),
+    )
     lots = [
-        pq.read_table(file, columns=["lot"], filters=[("reason", "=", Reason.TAKEN.value)])
-        for partition, file in zip(partitions, files, strict=True)
-        if partition.sequence == of.sequence
+        pq.read_table(
+            _part(parts, number), columns=["lot"], filters=[("reason", "=", Reason.TAKEN.value)]
+        )
+        for number in of_sequence
     ]
     return lot_limit(pa.concat_tables(lots)["lot"].to_numpy(), cap)
 

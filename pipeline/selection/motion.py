@@ -8,8 +8,9 @@ flow's settings, never on how patches are sampled.
 
 import shutil
 import socket
+from array import array
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -30,6 +31,8 @@ from pipeline.store import motion_store
 # Pixels of the first frames in one partition, that is, in one task and one shard: some ten seconds
 # of SimpleFlow, 100 MB of flow, and what is lost when a worker dies.
 PARTITION_PIXELS = 12_000_000
+# And no more triplets than this, for each may be of another file, which the task names.
+PARTITION_TRIPLETS = 512
 # Folder of an unpublished store: the frames that could not be read any more.
 LOSSES = "losses"
 
@@ -62,7 +65,7 @@ class Partition:
     @property
     def losses(self) -> Path:
         """What could not be read any more, if there is such a file."""
-        return self.folder / LOSSES / f"{self.file.parent.name}-{self.shard}.json"
+        return _losses_file(self.folder, self.size, self.shard)
 
     def __str__(self) -> str:
         return "motion of " + ", ".join(
@@ -102,28 +105,35 @@ def score(
     identity = [motion_store.FORMAT_VERSION, settings.model_dump(), frames_digest]
     with publish_resumable(out, identity) as folder:
         shard_triplets = {
-            size: max(1, PARTITION_PIXELS // (size[0] * size[1]))
+            size: min(max(1, PARTITION_PIXELS // (size[0] * size[1])), PARTITION_TRIPLETS)
             for size in motion_store.by_size(triplets)
         }
         motion_store.create(folder, triplets, shard_triplets)
-        partitions = list(_partitions(sequences, triplets, shard_triplets, folder, settings))
-        missing = [partition for partition in partitions if not partition.file.exists()]
+        shards = list(_shards(triplets, shard_triplets))
+        missing = [
+            one for one in shards if not motion_store.shard_file(folder, *one[0], one[1]).exists()
+        ]
         # The largest first, so that all workers finish at about the same time.
-        missing.sort(key=lambda one: len(one.rows) * one.size[0] * one.size[1], reverse=True)
-        total = sum(len(partition.rows) for partition in missing)
-        if len(missing) < len(partitions):
+        missing.sort(key=lambda one: len(one[2]) * one[0][0] * one[0][1], reverse=True)
+        total = sum(len(rows) for _, _, rows in missing)
+        if len(missing) < len(shards):
             notice(f"optical flow: {len(triplets) - total} of {len(triplets)} triplets are done")
         if missing:
             with connect(workers, scheduler) as cluster:
                 for _ in progress(
-                    cluster.map(compute_partition, missing),
+                    cluster.map(
+                        compute_partition,
+                        _partitions(sequences, triplets, missing, folder, settings),
+                    ),
                     total,
                     "optical flow",
                     "triplets",
                     amount=lambda done: len(done[0].rows),
                 ):
                     pass
-        losses = merge(loss for partition in partitions for loss in load(partition.losses))
+        losses = merge(
+            loss for size, shard, _ in shards for loss in load(_losses_file(folder, size, shard))
+        )
         shutil.rmtree(folder / LOSSES, ignore_errors=True)
         list_once(losses, sequences)
         write_manifest(
@@ -138,40 +148,62 @@ def score(
         )
 
 
-def list_triplets(sequences: Sequence[FrameSequence], settings: MotionSettings) -> pd.DataFrame:
+def _losses_file(folder: Path, size: tuple[int, int], shard: int) -> Path:
+    return folder / LOSSES / f"{motion_store.array_name(*size)}-{shard}.json"
+
+
+def list_triplets(sequences: Iterable[FrameSequence], settings: MotionSettings) -> pd.DataFrame:
     """The triplets of sequences, in the order of the motion store."""
-    rows = [
-        (sequence.name, first_frame, sequence.height, sequence.width)
-        for sequence in sequences
-        for first_frame in triplet_starts(sequence, settings.stride)
-    ]
-    return pd.DataFrame(rows, columns=["sequence", "first_frame", "height", "width"])
+    names: list[str] = []
+    first_frames, heights, widths = array("q"), array("q"), array("q")
+    for sequence in sequences:
+        firsts = triplet_starts(sequence, settings.stride)
+        names += [sequence.name] * len(firsts)
+        first_frames.extend(firsts)
+        heights.extend([sequence.height] * len(firsts))
+        widths.extend([sequence.width] * len(firsts))
+    return pd.DataFrame(
+        {
+            "sequence": pd.Series(names, dtype=object),
+            "first_frame": np.array(first_frames),
+            "height": np.array(heights),
+            "width": np.array(widths),
+        }
+    )
+
+
+def _shards(
+    triplets: pd.DataFrame, shard_triplets: dict[tuple[int, int], int]
+) -> Iterator[tuple[tuple[int, int], int, range]]:
+    """Size of the frames, number, and rows of the array, of each shard."""
+    for size, rows in motion_store.by_size(triplets).items():
+        step = shard_triplets[size]
+        for shard, start in enumerate(range(0, len(rows), step)):
+            yield size, shard, range(start, min(start + step, len(rows)))
 
 
 def _partitions(
     sequences: Sequence[FrameSequence],
     triplets: pd.DataFrame,
-    shard_triplets: dict[tuple[int, int], int],
+    shards: Iterable[tuple[tuple[int, int], int, range]],
     folder: Path,
     settings: MotionSettings,
 ) -> Iterator[Partition]:
-    by_name = {sequence.name: sequence for sequence in sequences}
-    for size, rows in motion_store.by_size(triplets).items():
-        names, firsts = rows["sequence"].tolist(), rows["first_frame"].tolist()
-        step = shard_triplets[size]
-        for shard, start in enumerate(range(0, len(rows), step)):
-            stop = min(start + step, len(rows))
-            pieces: dict[str, list[int]] = {}
-            for name, first in zip(names[start:stop], firsts[start:stop], strict=True):
-                pieces.setdefault(name, []).append(first)
-            yield Partition(
-                folder,
-                size,
-                shard,
-                range(start, stop),
-                tuple((by_name[name], tuple(first)) for name, first in pieces.items()),
-                settings,
-            )
+    number = {sequence.name: number for number, sequence in enumerate(sequences)}
+    of_size = motion_store.by_size(triplets)
+    for size, shard, rows in shards:
+        pieces: dict[str, list[int]] = {}
+        part = of_size[size].iloc[rows.start : rows.stop]
+        for name, first in zip(part["sequence"], part["first_frame"].tolist(), strict=True):
+            pieces.setdefault(name, []).append(first)
+        yield Partition(
+            folder,
+            size,
+            shard,
+            rows,
+            tuple((sequences[number[name]], tuple(first)) for name, first in pieces.items()),
+            settings,
+        )
 
 
 def compute_partition(partition: Partition) -> None:

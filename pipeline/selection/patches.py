@@ -21,17 +21,18 @@ from pipeline.progress import notice, progress
 from pipeline.provenance import digest, input_digest, read_manifest, write_manifest
 from pipeline.resume import publish_resumable
 from pipeline.selection import candidates
-from pipeline.selection.candidates import Counts, Partition
+from pipeline.selection.candidates import Counts, Partitions
 from pipeline.selection.judging import Reason
 from pipeline.selection.published import describe
 from pipeline.selection.triplets import (
+    Choice,
+    Chosen,
     Source,
     choose_sequences,
     jump_cuts,
     known_losses,
     open_sources,
     origin,
-    partition_triplets,
     require_apart,
     without_lost,
 )
@@ -89,7 +90,8 @@ def sample(
     """
     opened = open_sources(sources, settings)
     chosen, skipped, duplicates = choose_sequences(opened, settings)
-    require_apart(partition_triplets(chosen, settings), apart_from)
+    if apart_from:
+        require_apart(Choice(chosen, settings), apart_from)
     inputs = {
         f"{index}/{name}": of_input
         for index, dataset in enumerate(opened)
@@ -107,16 +109,16 @@ def sample(
         late = load(folder / LOSSES)
         while True:
             usable = without_lost(chosen, late)
-            partitions = partition_triplets(usable, settings)
+            partitions = Choice(usable, settings).partitions()
             counts = _choose_windows(folder, partitions, settings, cluster, excluded)
             samples = counts.windows[Reason.TAKEN]
-            sequences = {sequence.name: sequence for sequence, _ in usable}
+            sequences = {one.name: one for one in usable}
             found = _write_store(folder, samples, sequences, settings, cluster)
             if not found:
                 break
             late = merge([*late, *found])
             _begin_again(folder, late)
-        skipped += list_once([*known_losses(chosen), *late], [sequence for sequence, _ in chosen])
+        skipped += list_once([*known_losses(chosen), *late], (one.sequence() for one in chosen))
         (folder / LOSSES).unlink(missing_ok=True)
         write_manifest(
             folder,
@@ -147,7 +149,7 @@ def _begin_again(folder: Path, losses: list[Loss]) -> None:
 
 def _choose_windows(
     folder: Path,
-    partitions: Sequence[Partition],
+    partitions: Partitions,
     settings: PatchSettings,
     cluster: Cluster,
     excluded: Set[Window],
@@ -164,7 +166,7 @@ def _choose_windows(
 def _write_store(
     folder: Path,
     samples: int,
-    sequences: Mapping[str, FrameSequence],
+    sequences: Mapping[str, Chosen],
     settings: PatchSettings,
     cluster: Cluster,
 ) -> list[Loss]:
@@ -209,15 +211,16 @@ def _write_store(
 def _shards(
     store: Path,
     table: Path,
-    sequences: Mapping[str, FrameSequence],
+    sequences: Mapping[str, Chosen],
     settings: PatchSettings,
     missing: Sequence[bool],
 ) -> Iterator[_Shard]:
     for shard, rows in enumerate(candidates.read_taken(table, settings.shard_samples)):
         if not missing[shard]:
             continue
+        opened = {name: sequences[name].sequence() for name in rows["sequence"].unique()}
         windows = tuple(
-            (sequences[name], int(frame), int(top), int(left))
+            (opened[name], int(frame), int(top), int(left))
             for name, frame, top, left in zip(
                 rows["sequence"], rows["first_frame"], rows["top"], rows["left"], strict=True
             )

@@ -1,9 +1,14 @@
 """Which triplets of which datasets are sampled: checked, deduplicated, held apart from others."""
 
+from array import array
+from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import groupby
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from pipeline.errors import MidframeError
 from pipeline.frames.losses import Loss, merge, without
@@ -17,7 +22,7 @@ from pipeline.frames.sequences import (
 )
 from pipeline.progress import notice
 from pipeline.provenance import MANIFEST, input_digest, read_manifest
-from pipeline.selection.candidates import PARTITION_TRIPLETS, Partition
+from pipeline.selection.candidates import PARTITION_TRIPLETS, Partition, Partitions
 from pipeline.selection.cuts import CutDistances
 from pipeline.selection.sampling import Triplet, draw_triplets
 from pipeline.settings import PatchSettings
@@ -43,7 +48,7 @@ class Dataset:
 
     name: str
     source: Source
-    sequences: tuple[FrameSequence, ...]
+    sequences: Sequence[FrameSequence]
     motion: MotionStore
     cuts: CutDistances
     frames_digest: str
@@ -51,7 +56,20 @@ class Dataset:
 
     def without(self, losses: Iterable[Loss]) -> "Dataset":
         """The dataset with frames lost as bad ones."""
-        return replace(self, sequences=tuple(without(self.sequences, losses)))
+        return replace(self, sequences=without(self.sequences, losses))
+
+
+@dataclass(frozen=True, slots=True)
+class Chosen:
+    """A sequence to sample: the one at position ``row`` of a dataset's."""
+
+    name: str
+    dataset: Dataset
+    row: int
+
+    def sequence(self) -> FrameSequence:
+        """The sequence, made anew."""
+        return self.dataset.sequences[self.row]
 
 
 def open_sources(sources: Sequence[Source], settings: PatchSettings) -> list[Dataset]:
@@ -74,36 +92,40 @@ def open_sources(sources: Sequence[Source], settings: PatchSettings) -> list[Dat
                 "setting 'method: flow' of cuts only; measure them again, or leave max_misfit out"
             )
         sequences = open_frames(source.frames)
-        paths = {sequence.name: str(sequence.path) for sequence in sequences}
         # Stores of earlier versions list nothing.
-        lost = merge(
-            Loss.from_entry(entry, paths[entry["sequence"]])
-            for found in (motion, cuts)
-            for entry in found.manifest.get("skipped", ())
-        )
+        entries = [entry for found in (motion, cuts) for entry in found.manifest.get("skipped", ())]
+        affected = {entry["sequence"] for entry in entries}
+        paths = {
+            sequence.name: str(sequence.path)
+            for sequence in (sequences if affected else ())
+            if sequence.name in affected
+        }
+        lost = merge(Loss.from_entry(entry, paths[entry["sequence"]]) for entry in entries)
         opened.append(
-            Dataset(
-                name, source, tuple(sequences), motion, cuts, frames_digest, tuple(lost)
-            ).without(lost)
+            Dataset(name, source, sequences, motion, cuts, frames_digest, tuple(lost)).without(lost)
         )
     return opened
 
 
 def choose_sequences(
     opened: Sequence[Dataset], settings: PatchSettings
-) -> tuple[list[tuple[FrameSequence, Dataset]], list[dict[str, Any]], list[dict[str, str]]]:
-    """The sequences to sample with their datasets, sorted by name; what is skipped, with the
-    reason; and what is skipped because an earlier dataset holds it."""
-    found: dict[str, tuple[FrameSequence, Dataset]] = {}
+) -> tuple[list[Chosen], list[dict[str, Any]], list[dict[str, str]]]:
+    """The sequences to sample, sorted by name; what is skipped, with the reason; and what is
+    skipped because an earlier dataset holds it."""
+    found: dict[str, Chosen] = {}
+    again: list[tuple[str, Dataset]] = []
     for dataset in opened:
-        for sequence in dataset.sequences:
-            found.setdefault(sequence.name, (sequence, dataset))
-    wanted = select([sequence for sequence, _ in found.values()], settings.sequences)
-    chosen: list[tuple[FrameSequence, Dataset]] = []
+        for row, sequence in enumerate(dataset.sequences):
+            if sequence.name in found:
+                again.append((sequence.name, dataset))
+            else:
+                found[sequence.name] = Chosen(sequence.name, dataset, row)
+    chosen: list[Chosen] = []
     skipped = [entry for dataset in opened for entry in skipped_frames(dataset.source.frames)]
-    for sequence in wanted:
+    for name in select(list(found), settings.sequences):
+        sequence = found[name].sequence()
         if min(sequence.height, sequence.width) >= settings.patch_size:
-            chosen.append(found[sequence.name])
+            chosen.append(found[name])
             continue
         reason = (
             f"frames of {sequence.width}x{sequence.height} are smaller than a patch of "
@@ -114,89 +136,115 @@ def choose_sequences(
                 f"{sequence.path}: {reason}; choose smaller patches, leave the sequence out, or "
                 "set on_bad_frame: skip"
             )
-        notice(f"skipped {sequence.name}: {reason}")
-        skipped.append({"sequence": sequence.name, "frames": None, "reason": reason})
+        notice(f"skipped {name}: {reason}")
+        skipped.append({"sequence": name, "frames": None, "reason": reason})
+    chosen.sort(key=lambda one: one.name)
+    taken = {one.name for one in chosen}
     duplicates = [
-        {"sequence": sequence.name, "taken_from": first.name, "also_in": dataset.name}
-        for sequence, first in sorted(chosen, key=lambda pair: pair[0].name)
-        for dataset in opened
-        if dataset is not first and any(other.name == sequence.name for other in dataset.sequences)
+        {"sequence": name, "taken_from": found[name].dataset.name, "also_in": dataset.name}
+        for name, dataset in sorted(again, key=lambda pair: pair[0])
+        if name in taken
     ]
     for dataset in opened:
         count = sum(duplicate["also_in"] == dataset.name for duplicate in duplicates)
         if count:
             notice(f"{dataset.name}: {count} of its sequences are taken from an earlier dataset")
-    return sorted(chosen, key=lambda pair: pair[0].name), skipped, duplicates
+    return chosen, skipped, duplicates
 
 
-def known_losses(chosen: Iterable[tuple[FrameSequence, Dataset]]) -> list[Loss]:
+def known_losses(chosen: Iterable[Chosen]) -> list[Loss]:
     """Frames of these sequences that were lost when motion or cuts were measured."""
-    names = {sequence.name: dataset for sequence, dataset in chosen}
-    datasets = {id(dataset): dataset for dataset in names.values()}
+    owners = {one.name: one.dataset for one in chosen}
+    datasets = {id(dataset): dataset for dataset in owners.values()}
     return [
         loss
         for dataset in datasets.values()
         for loss in dataset.lost
-        if names.get(loss.sequence) is dataset
+        if owners.get(loss.sequence) is dataset
     ]
 
 
-def without_lost(
-    chosen: Sequence[tuple[FrameSequence, Dataset]], losses: Sequence[Loss]
-) -> list[tuple[FrameSequence, Dataset]]:
+def without_lost(chosen: Iterable[Chosen], losses: Sequence[Loss]) -> list[Chosen]:
     """The sequences with frames lost as bad ones."""
-    sequences = without([sequence for sequence, _ in chosen], losses)
-    return list(zip(sequences, [dataset for _, dataset in chosen], strict=True))
+    remaining: dict[int, Dataset] = {}
+    found = []
+    for one in chosen:
+        of = id(one.dataset)
+        if of not in remaining:
+            remaining[of] = one.dataset.without(losses)
+        found.append(replace(one, dataset=remaining[of]))
+    return found
 
 
-def partition_triplets(
-    chosen: Sequence[tuple[FrameSequence, Dataset]], settings: PatchSettings
-) -> list[Partition]:
+class Choice:
     """The triplets to sample, in the order of sequences and frames."""
 
-    def triplets() -> Iterator[Triplet]:
-        for sequence, dataset in chosen:
-            within = set(triplet_starts(sequence, 1, settings.part))
-            for first_frame in dataset.motion.first_frames(sequence.name):
-                if first_frame in within:
-                    yield sequence.name, first_frame
+    def __init__(self, chosen: Sequence[Chosen], settings: PatchSettings) -> None:
+        self._chosen = chosen
+        number = {one.name: number for number, one in enumerate(chosen)}
+        drawn = draw_triplets(_triplets(chosen, settings), settings.count, settings.seed)
+        self._owner, self._first = array("q"), array("q")
+        for name, first_frame in drawn:
+            self._owner.append(number[name])
+            self._first.append(first_frame)
 
-    drawn: dict[str, list[int]] = {}
-    for name, first_frame in draw_triplets(triplets(), settings.count, settings.seed):
-        drawn.setdefault(name, []).append(first_frame)
-    partitions = []
-    for sequence, dataset in chosen:
-        first_frames = drawn.get(sequence.name, [])
-        row_of = {f: row for row, f in enumerate(dataset.motion.first_frames(sequence.name))}
-        for start in range(0, len(first_frames), PARTITION_TRIPLETS):
-            part = first_frames[start : start + PARTITION_TRIPLETS]
-            partitions.append(
-                Partition(
-                    dataset.source.motion.absolute(),
-                    sequence.name,
-                    (sequence.height, sequence.width),
-                    tuple(row_of[first_frame] for first_frame in part),
-                    tuple(part),
-                    tuple(dataset.cuts.of_triplets(sequence.name, part)),
-                )
+    def first_frames(self) -> Iterator[tuple[str, list[int]]]:
+        """Each sequence that triplets are taken from, with their first frames."""
+        start = 0
+        for owner, group in groupby(self._owner):
+            stop = start + sum(1 for _ in group)
+            yield self._chosen[owner].name, list(self._first[start:stop])
+            start = stop
+
+    def partitions(self) -> Partitions:
+        """The triplets in partitions."""
+        starts, place = array("q"), 0
+        for _, first_frames in self.first_frames():
+            starts.extend(range(place, place + len(first_frames), PARTITION_TRIPLETS))
+            place += len(first_frames)
+        names = [self._chosen[self._owner[start]].name for start in starts]
+        sizes = np.diff(np.append(np.array(starts, np.int64), place))
+
+        def make(number: int) -> Partition:
+            start = starts[number]
+            one = self._chosen[self._owner[start]]
+            first_frames = tuple(self._first[start : start + int(sizes[number])])
+            sequence, dataset = one.sequence(), one.dataset
+            in_store = dataset.motion.first_frames(one.name)
+            return Partition(
+                dataset.source.motion.absolute(),
+                one.name,
+                (sequence.height, sequence.width),
+                tuple(bisect_left(in_store, first_frame) for first_frame in first_frames),
+                first_frames,
+                tuple(dataset.cuts.of_triplets(one.name, first_frames)),
             )
-    return partitions
+
+        return Partitions(names, sizes, make)
 
 
-def require_apart(partitions: Iterable[Partition], apart_from: Sequence[Path]) -> None:
+def _triplets(chosen: Iterable[Chosen], settings: PatchSettings) -> Iterator[Triplet]:
+    for one in chosen:
+        within = set(triplet_starts(one.sequence(), 1, settings.part))
+        for first_frame in one.dataset.motion.first_frames(one.name):
+            if first_frame in within:
+                yield one.name, first_frame
+
+
+def require_apart(choice: Choice, apart_from: Sequence[Path]) -> None:
     """Refuse triplets that share a frame with a sample of another patch directory."""
     for path in apart_from:
         used: dict[str, set[int]] = {}
         table = PatchStore.open(path).table()[["sequence", "first_frame"]].drop_duplicates()
         for name, rows in table.groupby("sequence"):
-            firsts = rows["first_frame"].to_numpy()
-            used[str(name)] = {int(frame) for offset in range(3) for frame in firsts + offset}
-        for partition in partitions:
-            frames = {first + offset for first in partition.first_frames for offset in range(3)}
-            shared = sorted(frames & used.get(partition.sequence, set()))
+            there = rows["first_frame"].to_numpy()
+            used[str(name)] = {int(frame) for offset in range(3) for frame in there + offset}
+        for sequence, firsts in choice.first_frames():
+            frames = {first + offset for first in firsts for offset in range(3)}
+            shared = sorted(frames & used.get(sequence, set()))
             if shared:
                 raise MidframeError(
-                    f"{path}: holds frame {shared[0]} of sequence '{partition.sequence}', which "
+                    f"{path}: holds frame {shared[0]} of sequence '{sequence}', which "
                     "would be in these patches too; training and validation need other sequences, "
                     "or parts of them that do not overlap"
                 )

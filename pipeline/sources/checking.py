@@ -6,14 +6,18 @@ what `cuts` will need.
 
 import json
 from bisect import bisect_left
-from collections.abc import Iterable, Sequence
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from pipeline.cluster import connect
 from pipeline.errors import MidframeError
 from pipeline.frames.decoding import BadFrameError, LeftOutError, image_files
+from pipeline.frames.on_demand import OnDemand
+from pipeline.frames.sequence_list import CHANGES, INDEX, describe, kept_file, write_list
 from pipeline.frames.sequences import FrameSequence, check_sequence, sequence_digest
 from pipeline.progress import notice, progress
 from pipeline.provenance import digest
@@ -21,11 +25,67 @@ from pipeline.selection.measures import KEPT_BINS, FrameMeter
 from pipeline.settings import DatasetSettings
 from pipeline.sources.lists import Part
 
-# Folders of a dataset directory: the indices of its files, what was measured of their frames, and,
-# until it is complete, the findings of the checks.
-INDEX, CHANGES, CHECKED = "index", "changes", "checked"
+# Folder of a dataset directory, until it is complete: the findings of the checks.
+CHECKED = "checked"
 # Seconds by which a time may differ from that of a frame.
 TOLERANCE = 1e-6
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """A file, or a folder of images, that a dataset is made of.
+
+    Attributes
+    ----------
+    name : unique in the dataset.
+    inside : the path below the dataset's root.
+    shown : the user's own path, for messages, where it is not that in the user's folder.
+    parts : sequences that are made of it; none: one, of its name.
+    """
+
+    name: str
+    inside: str
+    shown: str | None = None
+    parts: tuple[Part, ...] = ()
+
+
+@dataclass(frozen=True)
+class Corpus:
+    """All files that a dataset is made of.
+
+    Attributes
+    ----------
+    folder : dataset directory, not yet published.
+    root : the folder in it that holds them.
+    shown : what the user calls that folder.
+    settings : of the dataset.
+    places : the files, sorted by name.
+    """
+
+    folder: Path
+    root: Path
+    shown: Path
+    settings: DatasetSettings
+    places: Sequence[Place]
+
+    def state(self, number: int) -> tuple[int, int]:
+        """Digest of all that the check of a file depends on, of 64 bits; bytes to be read."""
+        place = self.places[number]
+        return _state(self.root / place.inside, place.parts or (Part(place.name),))
+
+    def check(self, number: int, state: int) -> "Check":
+        """The check of a file in the state that it had."""
+        place = self.places[number]
+        return Check(
+            folder=self.folder,
+            name=place.name,
+            path=self.root / place.inside,
+            shown=Path(place.shown) if place.shown else self.shown / place.inside,
+            inside=place.inside,
+            parts=place.parts or (Part(place.name),),
+            settings=self.settings,
+            state=state,
+        )
 
 
 @dataclass(frozen=True)
@@ -41,7 +101,6 @@ class Check:
     parts : sequences that are made of it.
     settings : of the dataset.
     state : digest of all that the result depends on, so that a changed file is checked again.
-    size : bytes.
     """
 
     folder: Path
@@ -51,8 +110,7 @@ class Check:
     inside: str
     parts: tuple[Part, ...]
     settings: DatasetSettings
-    state: str
-    size: int
+    state: int
 
     def __str__(self) -> str:
         return f"check of {self.name}"
@@ -60,7 +118,7 @@ class Check:
     @property
     def record(self) -> Path:
         """What the check found, as JSON; it exists when the check is done."""
-        return self.folder / CHECKED / f"{self.name}.{self.state}.json"
+        return self.folder / CHECKED / f"{self.name}.{self.state:016x}.json"
 
     def found(self) -> dict[str, Any]:
         """What the record says."""
@@ -68,28 +126,12 @@ class Check:
         return found
 
 
-def make_check(
-    folder: Path,
-    root: Path,
-    place: tuple[str, Path],
-    shown: Path,
-    settings: DatasetSettings,
-    parts: Sequence[Part] = (),
-) -> Check:
-    """A check of the file or folder that ``place`` names, at its path below ``root``."""
-    name, path = place
-    parts = tuple(parts) or (Part(name),)
-    inside = "." if path == root else path.relative_to(root).as_posix()
-    state, size = _state(path, parts)
-    return Check(folder, name, path, shown, inside, parts, settings, state, size)
-
-
-def _state(path: Path, parts: Sequence[Part]) -> tuple[str, int]:
+def _state(path: Path, parts: Sequence[Part]) -> tuple[int, int]:
     """Digest of the size and time of a file or of a folder's images, and the bytes of all."""
     files = [path, *image_files(path)] if path.is_dir() else [path]
     states = [(file.stat().st_size, file.stat().st_mtime_ns) for file in files]
     asked = [[part.name, part.start, part.end] for part in parts]
-    return digest([states, asked])[:16], sum(size for size, _ in states)
+    return int(digest([states, asked])[:16], 16), sum(size for size, _ in states)
 
 
 def check(task: Check) -> None:
@@ -113,14 +155,15 @@ def check(task: Check) -> None:
         bad.append((first.name if len(task.parts) == 1 else task.name, None, _at(first, error)))
         left_out = isinstance(error, LeftOutError)
     else:
-        kept = _keep(task, file, meter)
+        measured = _keep(task, file, meter)
+        sha256 = {"sha256": sequence_digest(task.path)}
         for part in task.parts:
             try:
                 sequence = _cut_out(file, part)
             except BadFrameError as error:
                 bad.append((part.name, None, _at(part, error)))
                 continue
-            entries.append(_entry(sequence) | {"path": task.inside} | kept)
+            entries.append(describe(sequence, task.inside, task.name, measured) | sha256)
             bad += [(part.name, [run.first, run.last], run.reason) for run in sequence.bad]
     found = {
         "entries": entries,
@@ -142,16 +185,15 @@ def _at(part: Part, error: BadFrameError) -> str:
     return f"{part.place}: {error}" if part.place else str(error)
 
 
-def _keep(task: Check, file: FrameSequence, meter: FrameMeter | None) -> dict[str, Any]:
-    """Write what later stages need of a file; its entries in the manifest."""
-    index, changes = f"{INDEX}/{task.name}.npz", None
-    file.frame_index().save(task.folder / index)
+def _keep(task: Check, file: FrameSequence, meter: FrameMeter | None) -> bool:
+    """Write what later stages need of a file; whether its measures are of use to them."""
+    file.frame_index().save(kept_file(task.folder, INDEX, task.name))
     # Where some frames are bad, `cuts` measures what lies between them; and that a video is
     # interlaced is known only at its end.
-    if meter is not None and meter.usable and not file.bad and not file.deinterlace:
-        changes = f"{CHANGES}/{task.name}.npz"
-        meter.measures().save(task.folder / changes)
-    return {"index": index, "changes": changes, "sha256": sequence_digest(task.path)}
+    if meter is None or not meter.usable or file.bad or file.deinterlace:
+        return False
+    meter.measures().save(kept_file(task.folder, CHANGES, task.name))
+    return True
 
 
 def _cut_out(file: FrameSequence, part: Part) -> FrameSequence:
@@ -174,81 +216,87 @@ def _cut_out(file: FrameSequence, part: Part) -> FrameSequence:
 
 
 def check_files(
-    tasks: Sequence[Check],
-    settings: DatasetSettings,
-    workers: int | None = None,
-    scheduler: str | None = None,
-) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
-    """Manifest entries of the sequences that files hold, and of what is skipped, by name.
+    corpus: Corpus, workers: int | None = None, scheduler: str | None = None
+) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    """Check all files, and list the sequences that they hold; see `pipeline.frames.sequence_list`.
 
-    Skipped are whole sequences (``frames`` is ``None``) and frames of a sequence (the first and the
-    last of a run), with the reason. The indices of the files are written below ``index``, what was
-    measured below ``changes``.
+    Returns
+    -------
+    What the manifest says of the list: ``sequence_count``, ``frames``, ``sequences_sha256``. And
+    what is skipped: whole sequences (``frames`` is ``None``) and frames of a sequence (the first
+    and the last of a run), with the reason.
 
     Raises
     ------
     MidframeError
         if no sequence can be used, or a frame cannot and the settings do not skip it.
     """
+    settings, count = corpus.settings, len(corpus.places)
+    states, sizes = np.empty(count, np.uint64), np.empty(count, np.int64)
+    for number in range(count):
+        states[number], sizes[number] = corpus.state(number)
+    tasks = OnDemand(count, lambda number: corpus.check(number, int(states[number])))
     # The largest first, so that all workers finish at about the same time.
-    missing = sorted(
-        (task for task in tasks if not task.record.exists()), key=lambda one: -one.size
-    )
-    if len(missing) < len(tasks):
-        notice(f"checking frames: {len(tasks) - len(missing)} of {len(tasks)} sequences are done")
+    missing = [
+        int(one) for one in np.argsort(-sizes, kind="stable") if not tasks[int(one)].record.exists()
+    ]
+    if len(missing) < count:
+        notice(f"checking frames: {count - len(missing)} of {count} sequences are done")
     with connect(workers, scheduler) as cluster:
         for task, _ in progress(
-            cluster.map(check, missing), len(missing), "checking frames", "sequences"
+            cluster.map(check, (tasks[number] for number in missing)),
+            len(missing),
+            "checking frames",
+            "sequences",
         ):
             if settings.on_bad_frame == "error":
                 _refuse_bad(task)
-    sequences: list[dict[str, Any]] = []
     skipped: list[dict[str, Any]] = []
-    for task in tasks:
+    order: list[tuple[str, int, int]] = []  # name, number of the file, and of its entry
+    kept: dict[str, set[str]] = {INDEX: set(), CHANGES: set()}
+    frames = 0
+    for number, task in enumerate(tasks):
         if settings.on_bad_frame == "error":
             _refuse_bad(task)
         found = task.found()
-        for entry in found["entries"]:
-            sequences.append(entry)
+        for at, entry in enumerate(found["entries"]):
+            # One text in memory where both names are alike.
+            order.append((task.name if entry["name"] == task.name else entry["name"], number, at))
+            frames += entry["frame_count"]
+            kept[INDEX].add(task.name)
+            if entry["measured"]:
+                kept[CHANGES].add(task.name)
             for note in entry["notes"]:
                 notice(f"{entry['name']}: {note}")
-        for name, frames, reason in found["bad"]:
+        for name, run, reason in found["bad"]:
             notice(f"skipped {name}: {reason}")
             reason = reason.replace(str(task.shown), task.name)
-            skipped.append({"sequence": name, "frames": frames, "reason": reason})
-    sequences.sort(key=lambda entry: str(entry["name"]))
-    _remove_stale(tasks, sequences)
-    if not sequences:
+            skipped.append({"sequence": name, "frames": run, "reason": reason})
+    _remove_stale(corpus.folder, kept)
+    if not order:
         raise MidframeError(
             f"{settings.path or settings.source}: no sequence can be used; the reasons are above"
         )
-    return sequences, skipped
+    order.sort()
+    # Records are read again and not kept, for they are many.
+    entries = (tasks[number].found()["entries"][at] for _, number, at in order)
+    content = {
+        "sequences_sha256": write_list(corpus.folder, entries),
+        "sequence_count": len(order),
+        "frames": frames,
+    }
+    return content, skipped
 
 
-def _remove_stale(tasks: Sequence[Check], sequences: Iterable[dict[str, Any]]) -> None:
+def _remove_stale(dataset: Path, kept: Mapping[str, Set[str]]) -> None:
     """Remove what an earlier run kept of files that are gone since."""
-    kept = {entry[key] for entry in sequences for key in ("index", "changes")}
-    for folder in {task.folder for task in tasks}:
-        for inside in (INDEX, CHANGES):
-            for file in (folder / inside).rglob("*.npz"):
-                if file.relative_to(folder).as_posix() not in kept:
-                    file.unlink()
+    for kind, names in kept.items():
+        for file in (dataset / kind).rglob("*.npz"):
+            if file.relative_to(dataset / kind).as_posix().removesuffix(".npz") not in names:
+                file.unlink()
 
 
 def _refuse_bad(task: Check) -> None:
     found = task.found()
     for _, _, reason in [] if found["left_out"] else found["bad"]:
         raise MidframeError(f"{reason}; fix or remove it, or set on_bad_frame: skip")
-
-
-def _entry(sequence: FrameSequence) -> dict[str, Any]:
-    return {
-        "name": sequence.name,
-        "offset": sequence.offset,
-        "frame_count": sequence.frame_count,
-        "height": sequence.height,
-        "width": sequence.width,
-        "deinterlace": sequence.deinterlace,
-        "fps": None if sequence.fps is None else str(sequence.fps),
-        "notes": list(sequence.notes),
-    }

@@ -8,8 +8,8 @@ cannot be read is found before any work is done on it.
 
 import shutil
 import sys
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -23,7 +23,7 @@ from pipeline.provenance import write_manifest
 from pipeline.resume import publish_resumable
 from pipeline.settings import DatasetSettings
 from pipeline.sources.archives import unpack
-from pipeline.sources.checking import CHECKED, Check, check_files, make_check
+from pipeline.sources.checking import CHECKED, Corpus, Place, check_files
 from pipeline.sources.download import download
 from pipeline.sources.lists import read_list, refuse
 
@@ -134,28 +134,27 @@ def fetch(
             archive = DAVIS[settings.source, settings.resolution]
             root = _unpack_davis(archive, settings, folder, archives or out.parent / "archives")
         if settings.source == "list":
-            tasks, skipped = _listed(Path(str(settings.path)), folder, settings)
+            corpus, skipped = _listed(Path(str(settings.path)), folder, settings)
         else:
-            tasks, skipped = _found(folder, root, settings), []
-        sequences, unusable = check_files(tasks, settings, workers, scheduler)
+            corpus, skipped = _found(folder, root, settings), []
+        content, unusable = check_files(corpus, workers, scheduler)
         skipped += unusable
         if settings.source.startswith("davis"):
-            _check_counts(archive, sequences, skipped, settings)
+            _check_counts(archive, content, skipped, settings)
         write_manifest(
             folder,
             "frames",
             FORMAT_VERSION,
             settings,
             root=root,
-            sequences=sequences,
             skipped=skipped,
-            frames=sum(entry["frame_count"] for entry in sequences),
+            **content,
         )
         shutil.rmtree(folder / CHECKED)
 
 
-def _found(folder: Path, inside: str, settings: DatasetSettings) -> list[Check]:
-    """A check of each sequence in the dataset's folder of that name."""
+def _found(folder: Path, inside: str, settings: DatasetSettings) -> Corpus:
+    """What lies in the dataset's folder of that name."""
     root = folder / inside
     # Messages name the user's file, not its link.
     shown = Path(settings.path) if settings.source == "folder" and settings.path else root
@@ -167,24 +166,20 @@ def _found(folder: Path, inside: str, settings: DatasetSettings) -> list[Check]:
             f"{shown}: skipped {others.total()} files that are neither video nor image: "
             f"{kinds}{more}"
         )
-    return [
-        make_check(
-            folder,
-            root,
-            (name, path),
-            path.readlink()
-            if settings.source == "youtube" and path.is_symlink()
-            else shown / path.relative_to(root),
-            settings,
-        )
-        for name, path in find_sequences(root)
-    ]
+    places = [Place(name, path) for name, path in find_sequences(root)]
+    if settings.source == "youtube":
+        places = [replace(one, shown=_linked(root / one.inside)) for one in places]
+    return Corpus(folder, root, shown, settings, places)
+
+
+def _linked(path: Path) -> str | None:
+    return str(path.readlink()) if path.is_symlink() else None
 
 
 def _listed(
     file: Path, folder: Path, settings: DatasetSettings
-) -> tuple[list[Check], list[dict[str, Any]]]:
-    """A check of each file of a list, which is linked by its name, and the rows skipped."""
+) -> tuple[Corpus, list[dict[str, Any]]]:
+    """The files of a list, each linked by its name, and the rows skipped."""
     files, problems = read_list(file)
     if settings.on_bad_frame == "error":
         refuse(problems)
@@ -194,7 +189,7 @@ def _listed(
         skipped.append({"sequence": written, "frames": None, "reason": what})
     root = folder / LINKS
     shutil.rmtree(root, ignore_errors=True)
-    tasks = []
+    places = []
     for listed in files:
         suffix = (
             ""
@@ -204,12 +199,11 @@ def _listed(
         link = root / f"{listed.name}{suffix}"
         link.parent.mkdir(parents=True, exist_ok=True)
         link.symlink_to(listed.path)
-        tasks.append(
-            make_check(folder, root, (listed.name, link), listed.path, settings, listed.parts)
-        )
-    if not tasks:
+        inside = link.relative_to(root).as_posix()
+        places.append(Place(listed.name, inside, str(listed.path), listed.parts))
+    if not places:
         raise MidframeError(f"{file}: no row can be used; the reasons are above")
-    return tasks, skipped
+    return Corpus(folder, root, file, settings, places), skipped
 
 
 def _copy_sample_clips(folder: Path) -> str:
@@ -305,12 +299,12 @@ def _unpack_davis(archive: Archive, settings: DatasetSettings, folder: Path, arc
 
 def _check_counts(
     archive: Archive,
-    sequences: Sequence[dict[str, Any]],
+    found: Mapping[str, Any],
     skipped: Sequence[dict[str, Any]],
     settings: DatasetSettings,
 ) -> None:
-    count = len(sequences) + sum(entry["frames"] is None for entry in skipped)
-    frames = sum(entry["frame_count"] for entry in sequences)
+    count = found["sequence_count"] + sum(entry["frames"] is None for entry in skipped)
+    frames = found["frames"]
     wrong = not skipped and frames != archive.frame_count
     if count != archive.sequence_count or wrong:
         raise MidframeError(

@@ -145,8 +145,6 @@ class MotionStore:
         self.manifest = read_manifest(path, KIND, FORMAT_VERSION)
         triplets = pd.read_parquet(path / TRIPLETS)
         self._arrays: dict[str, zarr.Array[Any]] = {}
-        # Of each sequence the array, the row of its first triplet, and the first frames.
-        self._rows: dict[str, tuple[str, int, list[int]]] = {}
         for (height, width), rows in by_size(triplets).items():
             name = array_name(height, width)
             array = self._arrays[name] = zarr.open_array(path / STORE / name, mode="r")
@@ -154,10 +152,16 @@ class MotionStore:
                 file = shard_file(path, height, width, shard)
                 if not file.is_file():
                     raise MidframeError(f"{file}: missing; build the motion store again")
-            first_frames = rows["first_frame"].to_numpy()
-            for sequence, places in rows.reset_index().groupby("sequence").groups.items():
-                frames = [int(frame) for frame in first_frames[places]]
-                self._rows[str(sequence)] = (name, int(places[0]), frames)
+        # The triplets of a sequence lie together, in the list and in their array.
+        names = triplets["sequence"].to_numpy()
+        starts = np.flatnonzero(np.append(True, names[1:] != names[:-1])[: len(names)])
+        self._number = {name: number for number, name in enumerate(names[starts])}
+        self._bounds = np.append(starts, len(names)).astype(np.int64)
+        self._size = triplets[["height", "width"]].to_numpy()[starts]
+        in_array = triplets.groupby(["height", "width"]).cumcount().to_numpy()
+        self._first_row = in_array[starts]
+        self._first_frames = triplets["first_frame"].to_numpy()
+        self._without = frozenset(self.manifest["sequences"]) - self._number.keys()
 
     def first_frames(self, sequence: str) -> list[int]:
         """First frames of a sequence's triplets, ascending.
@@ -167,12 +171,15 @@ class MotionStore:
         MidframeError
             if the store does not hold the sequence.
         """
-        if sequence not in self.manifest["sequences"]:
+        if sequence in self._without:
+            return []
+        if sequence not in self._number:
             raise MidframeError(
                 f"{self.path}: holds no motion of sequence '{sequence}'; was it made from other "
                 "frames?"
             )
-        return list(self._rows[sequence][2]) if sequence in self._rows else []
+        first, last = self._bounds[self._number[sequence] :][:2]
+        return [int(frame) for frame in self._first_frames[first:last]]
 
     def flow(self, sequence: str, row: int) -> NDArray[np.float32]:
         """Flow ``[H, W, 2]`` of the triplet at position ``row`` of `first_frames`, in pixels.
@@ -184,9 +191,10 @@ class MotionStore:
         MidframeError
             if it is damaged.
         """
-        name, first_row, _ = self._rows[sequence]
+        number = self._number[sequence]
+        array = self._arrays[array_name(*self._size[number])]
         try:
-            return decode(np.asarray(self._arrays[name][first_row + row], np.int32))
+            return decode(np.asarray(array[int(self._first_row[number]) + row], np.int32))
         except (OSError, ValueError, RuntimeError) as error:
             raise MidframeError(
                 f"{self.path}: triplet {row} of '{sequence}' is damaged ({error}); build the "

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pipeline.frames.sequences import FrameSequence, open_frames
+from pipeline.frames.sequences import FrameSequence
 from pipeline.selection import cuts
 from pipeline.selection.cuts import measure
 from pipeline.selection.measures import VERSION, FrameMeter
@@ -103,21 +103,6 @@ def test_measures_of_an_earlier_version_are_not_used(
     frames = make(mine, tmp_path / "frames", "histogram")
     monkeypatch.setattr("pipeline.selection.measures.VERSION", VERSION + 1)
     assert "video" in decoded(frames, tmp_path / "cuts", CutSettings(), monkeypatch)
-
-
-def test_a_dataset_directory_of_an_earlier_version_is_read(mine: Path, tmp_path: Path) -> None:
-    """Without measures, offsets and an index of the images."""
-    frames = make(mine, tmp_path / "frames", "nothing")
-    text = (frames / "manifest.json").read_text()
-    lines = [
-        line for line in text.splitlines() if '"offset"' not in line and '"changes"' not in line
-    ]
-    text = "\n".join(lines).replace('"index/images.npz"', "null")
-    (frames / "manifest.json").write_text(text)
-    sequences = {one.name: one for one in open_frames(frames)}
-    assert sequences["images"].index is None
-    assert len(list(sequences["images"].read(2, 6))) == 4
-    measure(frames, tmp_path / "cuts", CutSettings(), workers=0)
 
 
 def test_the_measures_have_the_same_bytes_for_any_number_of_workers(

@@ -32,9 +32,11 @@ def test_the_sample_clips_are_located_and_copied(tmp_path: Path) -> None:
         "bikes": 250,
         "carphone_pristine": 120,
     }
-    manifest = read_manifest(tmp_path / "clips", "frames", 2)
+    manifest = read_manifest(tmp_path / "clips", "frames", 3)
     assert manifest["frames"] == 502
-    for entry in manifest["sequences"]:
+    lines = (tmp_path / "clips" / "sequences.jsonl").read_text().splitlines()
+    assert len(lines) == manifest["sequence_count"] == 3
+    for entry in map(json.loads, lines):
         assert entry["sha256"] == file_digest(sequences[entry["name"]].path)
 
 
@@ -42,8 +44,21 @@ def test_a_folder_is_linked_not_copied(dataset: Path, small_frames: Path) -> Non
     assert [sequence.name for sequence in open_frames(dataset)] == ["cut", "ride"]
     assert (dataset / "source").readlink() == small_frames
     assert str(small_frames) not in json.dumps(
-        {k: v for k, v in read_manifest(dataset, "frames", 2).items() if k != "settings"}
+        {k: v for k, v in read_manifest(dataset, "frames", 3).items() if k != "settings"}
     )
+
+
+def test_a_list_of_sequences_that_was_changed_or_removed_is_named(
+    small_frames: Path, tmp_path: Path
+) -> None:
+    fetch(DatasetSettings(source="folder", path=str(small_frames)), tmp_path / "out", workers=0)
+    file = tmp_path / "out" / "sequences.jsonl"
+    file.write_bytes(file.read_bytes().replace(b'"ride"', b'"boat"'))
+    with pytest.raises(MidframeError, match=r"sequences\.jsonl: has changed; fetch the dataset"):
+        open_frames(tmp_path / "out")
+    file.unlink()
+    with pytest.raises(MidframeError, match=r"sequences\.jsonl: is gone; fetch the dataset again"):
+        open_frames(tmp_path / "out")
 
 
 def test_one_bad_file_stops_the_fetch_with_the_fix(tmp_path: Path, small_frames: Path) -> None:
@@ -94,7 +109,7 @@ def test_a_bad_file_is_skipped_and_listed_where_asked(
     settings = DatasetSettings(source="folder", path=str(folder), on_bad_frame="skip")
     fetch(settings, tmp_path / "out", workers=0)
     assert [sequence.name for sequence in open_frames(tmp_path / "out")] == ["cut", "ride"]
-    (skipped,) = read_manifest(tmp_path / "out", "frames", 2)["skipped"]
+    (skipped,) = read_manifest(tmp_path / "out", "frames", 3)["skipped"]
     assert skipped == {
         "sequence": "short",
         "frames": None,
