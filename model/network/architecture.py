@@ -120,9 +120,7 @@ class SepConv(nn.Module):
                 f"{list(first.shape)} and {list(third.shape)}"
             )
         height, width = first.shape[2:]
-        kernels = [
-            kernel[:, :, :height, :width].to(first.dtype) for kernel in self._kernels(first, third)
-        ]
+        kernels = [kernel[:, :, :height, :width] for kernel in self._kernels(first, third)]
         vertical_first, horizontal_first, vertical_third, horizontal_third = kernels
         margin = (self.settings.kernel_length // 2,) * 4
         middle = self.convolve(
@@ -131,7 +129,7 @@ class SepConv(nn.Module):
             functional.pad(third, margin, mode="replicate"), vertical_third, horizontal_third
         )
         if self.settings.normalise:
-            v1, h1, v2, h2 = (kernel.float().sum(dim=1, keepdim=True) for kernel in kernels)
+            v1, h1, v2, h2 = (kernel.sum(1, True, dtype=first.dtype) for kernel in kernels)
             middle = middle / (v1 * h1 + v2 * h2)
         return middle
 

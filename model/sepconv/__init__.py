@@ -45,8 +45,9 @@ def separable_convolution(
         The padded frame. float32 or float64; on CUDA also float16 and bfloat16, which are
         accumulated in float32. Any strides.
     vertical, horizontal : Tensor [B, K, H, W]
-        The kernels, same dtype and device as `frame`. Any strides; a channels-last tensor is
-        read where it lies.
+        The kernels, same dtype and device as `frame`, or bfloat16 beside a float32 `frame`: then
+        they count as the float32 that they stand for, and on a CPU, where no gradient is wanted,
+        are widened as they are read. Any strides; a channels-last tensor is read where it lies.
     implementation : {"reference", "cpu", "cuda"}, optional
         By default the environment variable `MIDFRAME_SEPCONV` decides, and without it the
         device does: devices without kernels of their own (Apple's MPS among them), and a CPU
@@ -78,6 +79,9 @@ def separable_convolution(
     for name, tensor in (("frame", frame), ("vertical", vertical), ("horizontal", horizontal)):
         if not isinstance(tensor, Tensor):
             raise TypeError(f"{name} must be a tensor, got {type(tensor).__name__}")
+    wanted = any(tensor.requires_grad for tensor in (frame, vertical, horizontal))
+    if _is_mixed(frame, vertical, horizontal) and torch.is_grad_enabled() and wanted:
+        vertical, horizontal = vertical.float(), horizontal.float()
     return _convolve(frame, vertical, horizontal, implementation or "")
 
 
@@ -104,11 +108,19 @@ def _check(frame: Tensor, vertical: Tensor, horizontal: Tensor) -> None:
     if not frame.device == vertical.device == horizontal.device:
         devices = ", ".join(f"{name} on {tensor.device}" for name, tensor in named.items())
         raise ValueError(f"all tensors must be on one device, got {devices}")
-    if not frame.dtype == vertical.dtype == horizontal.dtype:
+    if not (
+        frame.dtype == vertical.dtype == horizontal.dtype or _is_mixed(frame, vertical, horizontal)
+    ):
         dtypes = ", ".join(f"{name} {tensor.dtype}" for name, tensor in named.items())
         raise TypeError(f"all tensors must have one dtype, got {dtypes}")
     if not frame.dtype.is_floating_point:
         raise TypeError(f"tensors must be floating point, got {frame.dtype}")
+
+
+def _is_mixed(frame: Tensor, vertical: Tensor, horizontal: Tensor) -> bool:
+    """Whether kernels of bfloat16 come with a frame of float32."""
+    kernels = torch.bfloat16
+    return frame.dtype == torch.float32 and vertical.dtype == horizontal.dtype == kernels
 
 
 def _shape(tensor: Tensor) -> str:
@@ -164,7 +176,11 @@ def _warn_slow(reason: str) -> None:
 @torch.library.custom_op("midframe::separable_convolution", mutates_args=())
 def _convolve(frame: Tensor, vertical: Tensor, horizontal: Tensor, implementation: str) -> Tensor:
     _check(frame, vertical, horizontal)
-    return _implementation(implementation, frame).forward(frame, vertical, horizontal)
+    module = _implementation(implementation, frame)
+    if _is_mixed(frame, vertical, horizontal) and module.__name__ != f"{__name__}.cpu":
+        vertical, horizontal = vertical.float(), horizontal.float()
+    result: Tensor = module.forward(frame, vertical, horizontal)
+    return result
 
 
 @_convolve.register_fake

@@ -15,28 +15,22 @@ from typing import Any
 
 import numpy as np
 import torch
-from numba import njit, types
+from numba import from_dtype, njit, types
+from numpy.typing import NDArray
 from torch import Tensor
 
 from model.sepconv import kernels
 
 Kernel = Callable[..., None]
 
-_ARRAYS: dict[Kernel, int] = {
-    kernels.forward: 4,
-    kernels.kernel_gradients: 6,
-    kernels.frame_gradient: 4,
-}
-_SCALARS: dict[torch.dtype, Any] = {torch.float32: types.float32, torch.float64: types.float64}
-
 
 @cache
-def _compiled(function: Kernel, dtype: torch.dtype) -> Kernel:
+def _compiled(function: Kernel, dtypes: tuple[np.dtype[Any], ...]) -> Kernel:
     """Compile for arrays of any strides at the first use, or load from numba's cache."""
-    array = types.Array(_SCALARS[dtype], 4, "A")
+    arrays = [types.Array(from_dtype(dtype), 4, "A") for dtype in dtypes]
     wants = [types.UniTuple(types.boolean, 2)] if function is kernels.kernel_gradients else []
     counter = types.Array(types.int64, 1, "C")
-    signature = types.void(*[array] * _ARRAYS[function], *wants, counter)
+    signature = types.void(*arrays, *wants, counter)
     return njit(signature, nogil=True, cache=True)(function)
 
 
@@ -49,13 +43,14 @@ if sys.platform != "win32":  # which has no forks
     os.register_at_fork(after_in_child=_pool.cache_clear)
 
 
-def _run(function: Kernel, dtype: torch.dtype, *arguments: Any) -> None:
+def _run(function: Kernel, *arguments: Any) -> None:
     """Run on torch.get_num_threads() threads, of which the caller is one.
 
     Helpers that have not begun when the caller finds no tile left are cancelled: a busy pool
     costs speed, never a deadlock.
     """
-    kernel = _compiled(function, dtype)
+    arrays = [given for given in arguments if isinstance(given, np.ndarray)]
+    kernel = _compiled(function, tuple(array.dtype for array in arrays))
     counter = np.zeros(1, np.int64)
     others = torch.get_num_threads() - 1
     jobs = []
@@ -71,9 +66,14 @@ def _run(function: Kernel, dtype: torch.dtype, *arguments: Any) -> None:
 def forward(frame: Tensor, vertical: Tensor, horizontal: Tensor) -> Tensor:
     """See `model.sepconv.separable_convolution`, which has checked the arguments."""
     output = frame.new_empty(*frame.shape[:2], *vertical.shape[2:])
-    arrays = (tensor.detach().numpy() for tensor in (frame, vertical, horizontal, output))
-    _run(kernels.forward, frame.dtype, *arrays)
+    _run(kernels.forward, *map(_array, (frame, vertical, horizontal, output)))
     return output
+
+
+def _array(tensor: Tensor) -> NDArray[Any]:
+    """The tensor's memory; bfloat16, which NumPy does not know, as the int16 of the same bits."""
+    tensor = tensor.detach()
+    return (tensor.view(torch.int16) if tensor.dtype == torch.bfloat16 else tensor).numpy()
 
 
 def gradients(
@@ -89,8 +89,8 @@ def gradients(
     of_vertical = torch.empty_like(vertical) if wanted[1] else None
     of_horizontal = torch.empty_like(horizontal) if wanted[2] else None
     if of_frame is not None:
-        _run(kernels.frame_gradient, frame.dtype, g, v, h, of_frame.numpy())
+        _run(kernels.frame_gradient, g, v, h, of_frame.numpy())
     if of_vertical is not None or of_horizontal is not None:
         targets = (v if t is None else t.numpy() for t in (of_vertical, of_horizontal))
-        _run(kernels.kernel_gradients, frame.dtype, g, f, v, h, *targets, wanted[1:])
+        _run(kernels.kernel_gradients, g, f, v, h, *targets, wanted[1:])
     return of_frame, of_vertical, of_horizontal

@@ -30,6 +30,7 @@ from pipeline.simd.memory import (
     add_vector,
     copy_vector,
     fetch_add,
+    number,
     sum_over_taps,
     transpose_block,
 )
@@ -69,7 +70,7 @@ def _line(columns, like):
 def _pack(source, b, y, x, count, target, at, line):
     """target[at + n * line + k] = source[b, n, y, x + k] for k < count; zero outside."""
     depth, height, width = source.shape[1:]
-    lanes = VECTOR_BYTES // source.itemsize
+    lanes = VECTOR_BYTES // target.itemsize
     first = max(0, -x)
     last = max(first, min(count, width - x)) if y < height else first
     if last - first < count:
@@ -96,7 +97,7 @@ def _pack(source, b, y, x, count, target, at, line):
                 )
     for n in range(depth):
         for k in range(done, last):
-            target[at + n * line + k] = source[b, n, y, x + k]
+            target[at + n * line + k] = number(source[b, n, y, x + k])
 
 
 @njit
@@ -132,7 +133,7 @@ def _unpack(source, at, line, target, b, y, x, count):
 @njit
 def _pack_rows(source, b, y, x, target):
     """One vector of each of `ROWS` rows: target[n, row, lane] = source[b, n, y + row, x + lane]."""
-    lanes = VECTOR_BYTES // source.itemsize
+    lanes = VECTOR_BYTES // target.itemsize
     for row in range(ROWS):
         _pack(source, b, y + row, x, lanes, target, row * lanes, ROWS * lanes)
 
@@ -169,7 +170,10 @@ def _pack_patch(frame, b, top, left, taps, patch, line, plane):
 
 
 def forward(frame, vertical, horizontal, output, counter):
-    """Write the output; arrays [B, C, H + K - 1, W + K - 1], [B, K, H, W] twice, [B, C, H, W]."""
+    """Write the output; arrays [B, C, H + K - 1, W + K - 1], [B, K, H, W] twice, [B, C, H, W].
+
+    Kernels of int16 hold the bits of bfloat16.
+    """
     batch, channels, height, width = output.shape
     taps = vertical.shape[1]
     lanes = VECTOR_BYTES // frame.itemsize

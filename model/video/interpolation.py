@@ -192,7 +192,9 @@ def load_predictor(
     wide = network.settings.width >= BFLOAT16_WIDTH
     native = precision == "auto" and wide and computes_bfloat16()
     if device == "cpu" and (native or precision == "bf16"):
-        network.bfloat16()
+        from model.network import bfloat16
+
+        bfloat16.convert(network)
         notice("the network computes in bfloat16 (the setting precision: fp32 takes float32)")
     middle = partial(predict, network, tile_pixels=tile_pixels)
     return AlongFlow(middle) if between == "flow" else Halving(middle)

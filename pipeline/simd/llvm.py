@@ -35,9 +35,10 @@ VECTOR_BYTES = 64 if "avx512f" in FEATURES else 32
 
 F32 = ir.FloatType()
 F64 = ir.DoubleType()
+I16 = ir.IntType(16)
 I32 = ir.IntType(32)
 
-_BYTES = {F32: 4, F64: 8, I32: 4}
+_BYTES = {F32: 4, F64: 8, I16: 2, I32: 4}
 
 
 def is_flat(array: Any, dtype: types.Type) -> bool:

@@ -2,7 +2,8 @@
 
 All of it may be called from compiled code only. The arrays are one-dimensional contiguous scratch,
 of float32 or float64; offsets count elements and are **not** checked, so the scratch must be as
-large as its comments say.
+large as its comments say. What is only copied may come from bfloat16, which numba does not know:
+from arrays of int16 that hold its bits.
 """
 
 from collections.abc import Callable
@@ -14,12 +15,47 @@ from numba.core import cgutils
 from numba.core.typing import signature
 from numba.extending import intrinsic
 
-from pipeline.simd.llvm import VECTOR_BYTES, element_pointer, load, multiply_add, store
+from pipeline.simd.llvm import (
+    I32,
+    VECTOR_BYTES,
+    constant,
+    element_pointer,
+    integers,
+    load,
+    multiply_add,
+    store,
+)
 
 
 def _vector_type(context, array) -> ir.VectorType:
     scalar = context.get_data_type(array.dtype)
     return ir.VectorType(scalar, VECTOR_BYTES // (array.dtype.bitwidth // 8))
+
+
+def _load_as(builder, vector, source, pointer):
+    """Consecutive elements of an array of type ``source`` as a vector of floats."""
+    if source.dtype != types.int16:
+        return load(builder, vector, pointer)
+    bits = load(builder, ir.VectorType(ir.IntType(16), vector.count), pointer)
+    return builder.bitcast(_upper_half(builder, bits, integers(vector.count)), vector)
+
+
+def _upper_half(builder, bits, wide):
+    """Sixteen bits as the upper ones of 32: a bfloat16 as a float32."""
+    sixteen = constant(wide, 16) if isinstance(wide, ir.VectorType) else ir.Constant(wide, 16)
+    return builder.shl(builder.zext(bits, wide), sixteen)
+
+
+@intrinsic
+def number(typingctx, element):
+    """An element as a number: itself, or the float32 of which an int16 holds the upper half."""
+    if element != types.int16:
+        return element(element), lambda context, builder, sig, args: args[0]
+
+    def codegen(context, builder, sig, args):
+        return builder.bitcast(_upper_half(builder, args[0], I32), ir.FloatType())
+
+    return types.float32(element), codegen
 
 
 @intrinsic
@@ -40,7 +76,7 @@ def copy_vector(typingctx, target, at, source, start):
     def codegen(context, builder, sig, args):
         vector = _vector_type(context, sig.args[0])
         origin = element_pointer(context, builder, sig.args[2], args[2], args[3])
-        value = load(builder, vector, origin)
+        value = _load_as(builder, vector, sig.args[2], origin)
         store(builder, value, element_pointer(context, builder, sig.args[0], args[0], args[1]))
         return context.get_dummy_value()
 
@@ -59,7 +95,7 @@ def transpose_block(typingctx, target, at, line, source, start, pitch):
             offset = builder.add(args[k + 1], builder.mul(args[k + 2], ir.Constant(size, row)))
             return element_pointer(context, builder, sig.args[k], args[k], offset)
 
-        rows = [load(builder, vector, pointer(3, row)) for row in range(lanes)]
+        rows = [_load_as(builder, vector, sig.args[3], pointer(3, row)) for row in range(lanes)]
         distance = 1
         while distance < lanes:  # exchange the off-diagonal blocks of 2 x 2, then 4 x 4, ...
             for k in range(lanes):

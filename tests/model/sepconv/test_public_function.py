@@ -164,6 +164,30 @@ def test_autocast_computes_in_float32(dtype):
     assert vertical.grad.dtype == dtype
 
 
+@pytest.mark.parametrize("implementation", ["cpu", "reference"])
+@pytest.mark.parametrize("memory_format", [torch.contiguous_format, torch.channels_last])
+@pytest.mark.parametrize("taps", [5, 19, 51])
+def test_kernels_of_bfloat16_count_as_the_float32_that_they_stand_for(
+    taps, memory_format, implementation
+):
+    frame, vertical, horizontal = tensors(taps=taps, height=21, width=83)
+    narrow = [k.bfloat16().to(memory_format=memory_format) for k in (vertical, horizontal)]
+    wide = [kernel.float() for kernel in narrow]
+    output = separable_convolution(frame, *narrow, implementation)
+    assert output.dtype == torch.float32
+    assert torch.equal(output, separable_convolution(frame, *wide, implementation))
+
+
+def test_kernels_of_bfloat16_get_their_gradients():
+    frame, vertical, horizontal = tensors()
+    narrow = [kernel.bfloat16().requires_grad_() for kernel in (vertical, horizontal)]
+    wide = [kernel.detach().float().requires_grad_() for kernel in narrow]
+    for kernels in (narrow, wide):
+        separable_convolution(frame, *kernels).square().sum().backward()
+    for ours, expected in zip(narrow, wide, strict=True):
+        assert torch.equal(ours.grad, expected.grad.bfloat16())
+
+
 def test_half_precision_on_the_cpu_goes_through_the_reference_if_asked():
     inputs = [tensor.bfloat16() for tensor in tensors()]
     output = separable_convolution(*inputs, implementation="reference")
