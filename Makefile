@@ -6,6 +6,7 @@
 # make lint    check style and types    make bench        measure against the alternatives
 # make test-cluster   the graph on a real SLURM; make test-faults   each stage under each fault
 # make docs    build the site of docs/ in build/docs
+# make fuzz    damaged files for every parser, for as long as you like (EXAMPLES=2000)
 # make sbom    list all packages           make audit    ask which are known to be vulnerable
 # make gpu-check   prove and measure everything that runs on a GPU, in 8 minutes
 #
@@ -20,7 +21,7 @@ SNAKEMAKE := $(BIN)/snakemake --profile profiles/default
 DEMO := results/demo
 REPORT := $(DEMO)/snakemake_report.html
 
-.PHONY: demo demo-times test-lowest browse-demo browse-pictures test test-fast test-cluster test-faults lint format docs bench gpu-check lock sbom audit schema clean help
+.PHONY: demo demo-times test-lowest browse-demo browse-pictures test test-fast test-cluster test-faults fuzz lint format docs bench gpu-check lock sbom audit schema clean help
 
 help:
 	@sed -n 's/^# \{0,1\}//p;/^$$/q' Makefile
@@ -92,6 +93,11 @@ test-cluster: $(CLUSTER_READY)
 # Root, for small disks. Writes the table of docs/reliability.md.
 test-faults: $(READY)
 	@MIDFRAME_FAULT_TESTS=1 OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/faults
+
+# Damaged files for every parser, each time others: EXAMPLES of them for each, some minutes.
+EXAMPLES := 2000
+fuzz: $(READY)
+	@MIDFRAME_FUZZ_EXAMPLES=$(EXAMPLES) $(PYTEST) --timeout=0 tests/fuzz
 
 lint: $(READY)
 	@echo "Checking style, types and rules ..."

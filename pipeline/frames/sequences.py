@@ -27,6 +27,7 @@ from pipeline.frames.image_index import ImageIndex
 from pipeline.frames.video import look_at_video
 from pipeline.frames.video_index import VideoIndex
 from pipeline.provenance import MANIFEST, file_digest, read_manifest
+from pipeline.reading import reading
 
 FORMAT_VERSION = 2
 WHAT_TO_DO = "fetch the dataset again, or with the setting on_bad_frame: skip"
@@ -71,15 +72,8 @@ def open_frames(path: Path) -> list[FrameSequence]:
     path = path.absolute()
     if (path / MANIFEST).is_file():
         manifest = read_manifest(path, "frames", FORMAT_VERSION)
-        bad: dict[str, list[BadFrames]] = {}
-        for skipped in manifest["skipped"]:
-            if skipped.get("frames") is not None:
-                run = BadFrames(skipped["frames"][0], skipped["frames"][1], skipped["reason"])
-                bad.setdefault(skipped["sequence"], []).append(run)
-        return [
-            _from_manifest(path, manifest, entry, tuple(bad.get(entry["name"], ())))
-            for entry in manifest["sequences"]
-        ]
+        with reading(path / MANIFEST, WHAT_TO_DO):
+            return _from_manifest(path, manifest)
     sequences = [check_sequence(name, source) for name, source in find_sequences(path)]
     for sequence in sequences:
         if sequence.bad:
@@ -100,11 +94,27 @@ def skipped_frames(path: Path) -> list[dict[str, Any]]:
     """
     if not (path / MANIFEST).is_file():
         return []
-    skipped: list[dict[str, Any]] = read_manifest(path, "frames", FORMAT_VERSION)["skipped"]
-    return skipped
+    manifest = read_manifest(path, "frames", FORMAT_VERSION)
+    with reading(path / MANIFEST, WHAT_TO_DO):
+        skipped: list[dict[str, Any]] = manifest["skipped"]
+        return skipped
 
 
-def _from_manifest(
+def _from_manifest(dataset: Path, manifest: dict[str, Any]) -> list[FrameSequence]:
+    """The sequences that a dataset's manifest lists."""
+    bad: dict[str, list[BadFrames]] = {}
+    for skipped in manifest["skipped"]:
+        if skipped.get("frames") is not None:
+            first, last = map(int, skipped["frames"])
+            run = BadFrames(first, last, str(skipped["reason"]))
+            bad.setdefault(skipped["sequence"], []).append(run)
+    return [
+        _sequence(dataset, manifest, entry, tuple(bad.get(entry["name"], ())))
+        for entry in manifest["sequences"]
+    ]
+
+
+def _sequence(
     dataset: Path, manifest: dict[str, Any], entry: dict[str, Any], bad: tuple[BadFrames, ...]
 ) -> FrameSequence:
     path = _users_path(dataset / manifest["root"], entry["path"])
@@ -114,17 +124,17 @@ def _from_manifest(
     # Datasets of earlier versions have neither an index of images nor measures.
     index, changes = entry["index"], entry.get("changes")
     return FrameSequence(
-        name=entry["name"],
+        name=str(entry["name"]),
         path=path,
-        frame_count=entry["frame_count"],
-        height=entry["height"],
-        width=entry["width"],
+        frame_count=int(entry["frame_count"]),
+        height=int(entry["height"]),
+        width=int(entry["width"]),
         fps=None if entry["fps"] is None else Fraction(entry["fps"]),
         bad=bad,
         index=None if index is None else dataset / index,
         notes=tuple(entry["notes"]),
         skip_bad=skip_bad,
-        offset=entry.get("offset", 0),
+        offset=int(entry.get("offset", 0)),
         deinterlace=entry.get("deinterlace", False),
         changes=None if changes is None else dataset / changes,
     )

@@ -12,7 +12,8 @@ from pipeline.errors import MidframeError
 from pipeline.frames.losses import Loss, list_once, merge, read_remaining, runs
 from pipeline.frames.sequences import FrameSequence, open_frames
 from pipeline.progress import progress
-from pipeline.provenance import publish, read_manifest, write_manifest
+from pipeline.provenance import MANIFEST, publish, read_manifest, write_manifest
+from pipeline.reading import reading
 from pipeline.selection.flow_cuts import cut_scores
 from pipeline.selection.frame_changes import Bars, TripletChanges, repeat_ratio
 from pipeline.selection.jump_cuts import cuts_among
@@ -94,12 +95,14 @@ class CutDistances:
     def __init__(self, path: Path) -> None:
         self.path = path
         self.manifest = read_manifest(path, KIND, FORMAT_VERSION)
-        self.method: str = self.manifest["settings"]["method"]
-        table = pd.read_parquet(path / DISTANCES)
-        self._by_sequence = {
-            str(name): rows[list(COLUMNS)].to_numpy(np.float32)
-            for name, rows in table.groupby("sequence")
-        }
+        with reading(path / MANIFEST, "measure the cuts again"):
+            self.method = str(self.manifest["settings"]["method"])
+        with reading(path / DISTANCES, "measure the cuts again"):
+            table = pd.read_parquet(path / DISTANCES)
+            self._by_sequence = {
+                str(name): rows[list(COLUMNS)].to_numpy(np.float32)
+                for name, rows in table.groupby("sequence")
+            }
 
     def sequences(self) -> list[str]:
         """Names of the sequences, sorted."""

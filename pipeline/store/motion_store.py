@@ -24,12 +24,14 @@ from numpy.typing import NDArray
 from zarr.codecs import BloscCodec, Crc32cCodec
 
 from pipeline.errors import MidframeError
-from pipeline.provenance import read_manifest
+from pipeline.provenance import MANIFEST, read_manifest
+from pipeline.reading import reading
 
 KIND = "motion"
 FORMAT_VERSION = 2
 STORE = "motion.zarr"
 TRIPLETS = "triplets.parquet"
+BUILD_AGAIN = "build the motion store again"
 
 STEPS = 1024  # to a pixel
 UNKNOWN = np.iinfo(np.int32).min  # where the flow is unknown (NaN)
@@ -143,21 +145,28 @@ class MotionStore:
     def __init__(self, path: str | Path) -> None:
         path = self.path = Path(path)
         self.manifest = read_manifest(path, KIND, FORMAT_VERSION)
-        triplets = pd.read_parquet(path / TRIPLETS)
         self._arrays: dict[str, zarr.Array[Any]] = {}
         # Of each sequence the array, the row of its first triplet, and the first frames.
         self._rows: dict[str, tuple[str, int, list[int]]] = {}
-        for (height, width), rows in by_size(triplets).items():
-            name = array_name(height, width)
-            array = self._arrays[name] = zarr.open_array(path / STORE / name, mode="r")
-            for shard in range(-(-len(rows) // (array.shards or array.chunks)[0])):
-                file = shard_file(path, height, width, shard)
-                if not file.is_file():
-                    raise MidframeError(f"{file}: missing; build the motion store again")
-            first_frames = rows["first_frame"].to_numpy()
-            for sequence, places in rows.reset_index().groupby("sequence").groups.items():
-                frames = [int(frame) for frame in first_frames[places]]
-                self._rows[str(sequence)] = (name, int(places[0]), frames)
+        with reading(path / TRIPLETS, BUILD_AGAIN):
+            for (height, width), rows in by_size(pd.read_parquet(path / TRIPLETS)).items():
+                self._add(height, width, rows)
+        with reading(path / MANIFEST, BUILD_AGAIN):
+            self._sequences = frozenset(self.manifest["sequences"])
+
+    def _add(self, height: int, width: int, rows: pd.DataFrame) -> None:
+        """The triplets of one size of frames."""
+        name = array_name(height, width)
+        with reading(self.path / STORE / name, BUILD_AGAIN):
+            array = self._arrays[name] = zarr.open_array(self.path / STORE / name, mode="r")
+        for shard in range(-(-len(rows) // (array.shards or array.chunks)[0])):
+            file = shard_file(self.path, height, width, shard)
+            if not file.is_file():
+                raise MidframeError(f"{file}: missing; {BUILD_AGAIN}")
+        first_frames = rows["first_frame"].to_numpy()
+        for sequence, places in rows.reset_index().groupby("sequence").groups.items():
+            frames = [int(frame) for frame in first_frames[places]]
+            self._rows[str(sequence)] = (name, int(places[0]), frames)
 
     def first_frames(self, sequence: str) -> list[int]:
         """First frames of a sequence's triplets, ascending.
@@ -167,7 +176,7 @@ class MotionStore:
         MidframeError
             if the store does not hold the sequence.
         """
-        if sequence not in self.manifest["sequences"]:
+        if sequence not in self._sequences:
             raise MidframeError(
                 f"{self.path}: holds no motion of sequence '{sequence}'; was it made from other "
                 "frames?"
