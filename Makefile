@@ -6,6 +6,8 @@
 # make lint    check style and types    make bench        measure against the alternatives
 # make test-cluster   the graph on a real SLURM; make test-faults   each stage under each fault
 # make docs    build the site of docs/ in build/docs
+# make fuzz    damaged files for every parser, for as long as you like (EXAMPLES=2000)
+# make sbom    list all packages           make audit    ask which are known to be vulnerable
 # make gpu-check   prove and measure everything that runs on a GPU, in 8 minutes
 #
 # Each sets up what it needs in .venv (nothing global), and is quick when that is done.
@@ -19,7 +21,7 @@ SNAKEMAKE := $(BIN)/snakemake --profile profiles/default
 DEMO := results/demo
 REPORT := $(DEMO)/snakemake_report.html
 
-.PHONY: demo demo-times test-lowest browse-demo browse-pictures test test-fast test-cluster test-faults lint format docs bench gpu-check lock schema clean help
+.PHONY: demo demo-times test-lowest browse-demo browse-pictures test test-fast test-cluster test-faults fuzz lint format docs bench gpu-check lock sbom audit schema clean help
 
 help:
 	@sed -n 's/^# \{0,1\}//p;/^$$/q' Makefile
@@ -30,8 +32,7 @@ $(READY): requirements.lock pyproject.toml
 	@echo "Setting up .venv with the packages of requirements.lock (some minutes, once) ..."
 	@date +%s > .venv.begun
 	@$(PYTHON) -m venv --clear .venv
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --requirement requirements.lock
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --editable .
+	@$(BIN)/python -m workflow.packages install
 	@echo "installation: $$(( $$(date +%s) - $$(cat .venv.begun) )) s" > $@; rm .venv.begun
 
 demo: $(READY)
@@ -94,6 +95,11 @@ test-cluster: $(CLUSTER_READY)
 test-faults: $(READY)
 	@MIDFRAME_FAULT_TESTS=1 OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/faults
 
+# Damaged files for every parser, each time others: EXAMPLES of them for each, some minutes.
+EXAMPLES := 2000
+fuzz: $(READY)
+	@MIDFRAME_FUZZ_EXAMPLES=$(EXAMPLES) $(PYTEST) --timeout=0 tests/fuzz
+
 lint: $(READY)
 	@echo "Checking style, types and rules ..."
 	@$(BIN)/ruff check .
@@ -129,13 +135,21 @@ GPU_PYTHON = $(if $(filter command environment,$(origin PYTHON)),$(PYTHON),$(fir
 gpu-check:
 	@$(GPU_PYTHON) benchmarks/gpu_check.py $(if $(QUICK),--quick)
 
-# Resolve the pinned dependencies again. A "+cpu" label names a build of the same version.
+# Resolve the pinned dependencies again. What stands stays as far as pyproject.toml lets it, unless
+# UPGRADE=1.
 lock:
 	@rm -rf .lock-venv && $(PYTHON) -m venv .lock-venv
-	@.lock-venv/bin/python -m pip install --quiet ".[browse,workflow,test,lint,docs]"
-	@{ echo "# All packages, by version: made by \`make lock\` from pyproject.toml."; \
-	   .lock-venv/bin/python -m pip freeze --exclude midframe | sed 's/+cpu$$//'; } > requirements.lock
+	@.lock-venv/bin/python -m pip install --quiet --disable-pip-version-check uv
+	@.lock-venv/bin/python -m workflow.packages lock $(if $(UPGRADE),--upgrade)
 	@rm -rf .lock-venv
+
+# What is in the lock file, as CycloneDX; and whether any of it is known to be vulnerable.
+sbom: $(READY)
+	@$(BIN)/python -m workflow.packages sbom
+	@echo "Bill of materials: build/sbom.cdx.json"
+
+audit: $(READY)
+	@$(BIN)/python -m workflow.packages audit
 
 # The configuration's schema and the reference of settings, from the settings classes; the picture
 # of the rooms, from their docstrings.

@@ -163,7 +163,7 @@ def _load_manifest(directory: Path, kinds: Sequence[str]) -> dict[str, Any]:
     try:
         manifest: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
         found, _ = manifest["kind"], manifest["format_version"]
-    except (ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise MidframeError(f"{path}: not a manifest of this program ({error})") from None
     if found not in kinds:
         raise MidframeError(f"{directory}: this is a {found} directory, not a {expected} directory")

@@ -6,7 +6,8 @@ names the nearest known one, and every error gives the path of the key and what 
 
 import difflib
 import json
-from collections.abc import Mapping
+import reprlib
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Literal, Self, TypeVar
 
@@ -15,6 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from pydantic_core import PydanticCustomError
 
 from pipeline.errors import MidframeError
+from pipeline.reading import explain
 
 # Chosen on made footage: seeds 0 and 1 of benchmarks/bench_jump_cuts.py.
 DEFAULT_FLOW_CUT_THRESHOLD = 1.8
@@ -22,6 +24,11 @@ DEFAULT_FLOW_CUT_THRESHOLD = 1.8
 CutMethod = Literal["histogram", "flow"]
 
 SettingsType = TypeVar("SettingsType", bound="Settings")
+
+
+# How a wrong value is quoted: a few lines of YAML can stand for more than fits into memory.
+_QUOTE = reprlib.Repr()
+_QUOTE.maxstring = _QUOTE.maxother = _QUOTE.maxlong = 200
 
 
 class Settings(BaseModel):
@@ -71,7 +78,7 @@ def _describe(problem: Any) -> str:
     message = problem["msg"].removeprefix("Value error, ")
     if problem["type"] in ("missing", "value_error"):
         return f"{path}: {message}" if path else message
-    return f"{path}: {message}, not {problem['input']!r}"
+    return f"{path}: {message}, not {_QUOTE.repr(problem['input'])}"
 
 
 def load(cls: type[SettingsType], text_or_path: str | None, **given: Any) -> SettingsType:
@@ -96,18 +103,25 @@ def load(cls: type[SettingsType], text_or_path: str | None, **given: Any) -> Set
             raise MidframeError(f"{source}: cannot read settings ({error.strerror})") from None
         except UnicodeDecodeError:
             raise MidframeError(f"{source}: not a text file; settings are YAML or JSON") from None
-    try:
-        # JSON first: YAML reads 1e-3 as text, and pydantic then takes it as the number it is.
-        data = json.loads(text) if source == "--settings" else yaml.safe_load(text)
-    except (yaml.YAMLError, json.JSONDecodeError) as error:
-        raise MidframeError(f"{source}: not valid YAML or JSON ({_one_line(error)})") from None
+    # JSON first: YAML reads 1e-3 as text, and pydantic then takes it as the number it is.
+    data = plain_data(text, source, json.loads if source == "--settings" else yaml.safe_load)
     if not isinstance(data, Mapping):
         raise MidframeError(f"{source}: settings must be a mapping of keys to values")
     return validate(cls, {**data, **given}, source)
 
 
-def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split())
+def plain_data(text: str, source: str, parser: Callable[[str], Any] = yaml.safe_load) -> Any:
+    """Plain data of YAML or JSON.
+
+    Raises
+    ------
+    MidframeError
+        if it is neither. PyYAML raises nearly anything on a wrong tag, date or number.
+    """
+    try:
+        return parser(text)
+    except Exception as error:
+        raise MidframeError(f"{source}: not valid YAML or JSON ({explain(error)})") from None
 
 
 DatasetSource = Literal[

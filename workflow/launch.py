@@ -40,7 +40,7 @@ class Note:
         """The note; ``None`` if there is none, or none that can be read."""
         try:
             note = json.loads(self._path.read_text(encoding="utf-8"))
-        except (OSError, ValueError):
+        except (OSError, ValueError, RecursionError):
             return None
         complete = isinstance(note, dict) and {"host", "run", "pid", "started", "locks"} <= set(
             note

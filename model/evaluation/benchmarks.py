@@ -13,6 +13,7 @@ from PIL import Image, UnidentifiedImageError
 
 from pipeline.errors import MidframeError
 from pipeline.frames.decoding import IMAGE_MODES, IMAGE_SUFFIXES
+from pipeline.reading import explain
 
 SNU_FILM_SUBSETS = ("easy", "medium", "hard", "extreme")
 
@@ -171,9 +172,9 @@ def _folders(folder: Path, subset: str | None) -> list[ImageTriplet]:
 def _lines(file: Path) -> list[str]:
     try:
         text = file.read_text(encoding="utf-8")
-    except OSError as error:
+    except (OSError, UnicodeDecodeError) as error:
         raise MidframeError(
-            f"{file}: the list of triplets cannot be read ({error.strerror})"
+            f"{file}: the list of triplets cannot be read ({explain(error)})"
         ) from None
     return [line.strip() for line in text.splitlines() if line.strip()]
 

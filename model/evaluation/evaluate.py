@@ -42,6 +42,7 @@ from pipeline.provenance import (
     read_manifest,
     write_manifest,
 )
+from pipeline.reading import reading
 from pipeline.resume import code_digest, publish_resumable
 from pipeline.store.evaluation_files import FORMAT_VERSION, KIND, PICTURES, SCORES, picture_path
 
@@ -311,15 +312,18 @@ def open_evaluation(directory: Path) -> Evaluation:
         if the directory is unfinished, or of another kind or version.
     """
     manifest = read_manifest(directory, KIND, FORMAT_VERSION)
-    return Evaluation(
-        directory,
-        manifest["model"],
-        EvaluationSettings(**manifest["settings"]),
-        manifest["protocols"],
-        manifest["sequences"],
-        pd.read_csv(directory / SCORES, dtype={"sequence": str}),
-        manifest["scored"],
-        manifest["images_without_prediction"],
-        manifest["not_measured"],
-        manifest["inputs"],
-    )
+    with reading(directory / SCORES, "evaluate again"):
+        scores = pd.read_csv(directory / SCORES, dtype={"sequence": str})
+    with reading(directory / MANIFEST, "evaluate again"):
+        return Evaluation(
+            directory,
+            manifest["model"],
+            EvaluationSettings(**manifest["settings"]),
+            manifest["protocols"],
+            manifest["sequences"],
+            scores,
+            manifest["scored"],
+            manifest["images_without_prediction"],
+            manifest["not_measured"],
+            manifest["inputs"],
+        )

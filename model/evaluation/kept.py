@@ -27,6 +27,7 @@ from pipeline.provenance import (
     read_manifest,
     write_manifest,
 )
+from pipeline.reading import reading
 from pipeline.resume import code_digest, publish_resumable
 
 KIND = "predictions"
@@ -186,13 +187,11 @@ def _write(path: Path, prediction: AnyFrame) -> None:
 
 
 def _read(path: Path) -> AnyFrame:
-    try:
+    with reading(path, "make the predictions again"):
         if path.suffix == ".npy":
             return np.asarray(np.load(path, allow_pickle=False), dtype=np.float32)
         encoded = np.fromfile(path, np.uint8)
         levels = cv2.imdecode(encoded, cv2.IMREAD_UNCHANGED) if encoded.size else None
-    except (OSError, ValueError) as error:
-        raise MidframeError(f"{path}: a kept prediction cannot be read ({error})") from None
     if levels is None or levels.dtype != np.uint16 or levels.ndim != 3:
         raise MidframeError(f"{path}: a kept prediction is damaged; make them again")
     return np.asarray(levels[..., ::-1] / np.float32(LEVELS), dtype=np.float32)

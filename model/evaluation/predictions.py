@@ -28,6 +28,7 @@ from pipeline.errors import MidframeError
 from pipeline.frames.decoding import IMAGE_SUFFIXES, VIDEO_SUFFIXES
 from pipeline.frames.sequences import Frame, FrameSequence, open_frames
 from pipeline.provenance import digest, file_digest
+from pipeline.reading import reading
 
 AnyFrame = NDArray[np.uint8] | NDArray[np.floating]
 
@@ -255,15 +256,13 @@ def read_prediction(path: Path) -> AnyFrame:
         if it cannot be read, has more than 8 bits, an alpha channel, or values outside 0..1.
     """
     if path.suffix == ".npy":
-        try:
+        with reading(path, "make it again"):
             array = np.load(path, allow_pickle=False)
-        except (OSError, ValueError) as error:
-            raise MidframeError(f"{path}: not a readable array ({error})") from None
         if array.ndim != 3 or array.shape[2] != 3 or array.dtype.kind != "f":
             raise MidframeError(
                 f"{path}: float [H, W, 3] is needed, not {array.dtype} {list(array.shape)}"
             )
-        if not (array.min() >= 0 and array.max() <= 1):
+        if array.size == 0 or not (array.min() >= 0 and array.max() <= 1):
             raise MidframeError(f"{path}: has values outside 0..1, or that are no numbers")
         return np.asarray(array, np.float32)
     if _bits(path) > 8:

@@ -7,7 +7,6 @@ can run code.
 
 import json
 import os
-import pickle
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -103,7 +102,7 @@ def read_description(path: Path) -> Description:
     try:
         header = json.loads(metadata[METADATA_KEY])
         version, network = header["format_version"], header["network"]
-    except (KeyError, ValueError, TypeError):
+    except (KeyError, ValueError, TypeError, RecursionError):
         raise MidframeError(
             f"{path}: a safetensors file, but this program did not write it"
         ) from None
@@ -150,6 +149,8 @@ def _check_shapes(expected: Mapping[str, Tensor], found: Mapping[str, Tensor], p
                 f"{path}: {name} has shape {list(found[name].shape)}, "
                 f"but the network needs {list(tensor.shape)}"
             )
+        if not found[name].is_floating_point():
+            raise MidframeError(f"{path}: {name} holds {found[name].dtype}, no fractions")
     for name in found:
         if name not in expected:
             raise MidframeError(f"{path}: holds {name}, which the network has no place for")
@@ -261,7 +262,7 @@ def _read_state_dict(source: Path) -> dict[str, Tensor]:
         state = torch.load(source, map_location="cpu", weights_only=True)
     except FileNotFoundError:
         raise MidframeError(f"{source}: no such file") from None
-    except (pickle.UnpicklingError, RuntimeError, EOFError, OSError, ValueError) as error:
+    except Exception as error:  # torch lets through whatever damaged data makes Python raise
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise MidframeError(
             f"{source}: cannot be read as weights alone, without running code ({reason})"

@@ -19,7 +19,9 @@ from typing import Any
 import model
 from model.video.writer import Encoded
 from pipeline.disk_space import full_disk_told, require_writable
+from pipeline.errors import MidframeError
 from pipeline.provenance import digest, package_versions
+from pipeline.reading import reading
 from pipeline.resume import code_digest, locked
 
 # Of a packet: its times, length, whether it is a key frame, and how much is beside it.
@@ -59,7 +61,8 @@ class Parts:
         """The parts that there are, up to the first gap."""
         found: list[Part] = []
         while (record := self._record(len(found))).is_file():
-            found.append(Part(**json.loads(record.read_text())))
+            with reading(record, f"delete {self.folder} and run again"):
+                found.append(Part(**json.loads(record.read_text(encoding="utf-8"))))
         return found
 
     def path(self, number: int) -> Path:
@@ -99,14 +102,23 @@ class PacketFile:
 
 def read_packets(path: Path) -> Iterator[Encoded]:
     """The packets of a part, in order."""
+    remaining = path.stat().st_size
+
+    def take(length: int) -> bytes:
+        nonlocal remaining
+        remaining -= length
+        if remaining < 0:
+            raise MidframeError(f"{path}: cut short; delete {path.parent} and run again")
+        return file.read(length)
+
     with path.open("rb") as file:
-        while head := file.read(_HEAD.size):
-            pts, dts, duration, length, key, count = _HEAD.unpack(head)
-            data = file.read(length)
+        while remaining:
+            pts, dts, duration, length, key, count = _HEAD.unpack(take(_HEAD.size))
+            data = take(length)
             beside = []
             for _ in range(count):
-                number, length = _BESIDE.unpack(file.read(_BESIDE.size))
-                beside.append((number, file.read(length)))
+                number, length = _BESIDE.unpack(take(_BESIDE.size))
+                beside.append((number, take(length)))
             yield Encoded(data, pts, dts, duration, key, tuple(beside))
 
 

@@ -20,6 +20,7 @@ from pipeline.browse.what_if import CHANGES, WhatIf
 from pipeline.errors import MidframeError
 from pipeline.mirrors import pull_beside, push_beside
 from pipeline.provenance import MANIFEST
+from pipeline.reading import reading
 from pipeline.selection.judging import REASONS
 from pipeline.store.flags import Flag, Window, flags_file, read_flags, write_flags
 from pipeline.store.patch_store import CANDIDATES, PatchStore
@@ -83,30 +84,13 @@ class Collection:
         self.path = path
         self.generation = generation(path)
         self.store = PatchStore.open(path)
-        try:
-            table = pq.read_table(path / CANDIDATES, read_dictionary=["sequence", "reason"])
-        except (OSError, ValueError) as error:
-            raise MidframeError(f"{path / CANDIDATES}: cannot be read ({error})") from None
-        lacking = [name for name in NUMBERS if name not in table.column_names]
-        if lacking:
-            raise MidframeError(f"{path / CANDIDATES}: has no column {lacking[0]}; sample it again")
-        self.numbers: dict[str, NDArray[Any]] = {
-            name: table[name].to_numpy() for name in (*NUMBERS, "sample")
-        }
+        self.numbers: dict[str, NDArray[Any]] = {}
         self.codes: dict[str, NDArray[np.int64]] = {}
         self.names: dict[str, tuple[str, ...]] = {}
-        for name in ("sequence", "reason"):
-            column = table[name].unify_dictionaries().combine_chunks()
-            names = column.dictionary.to_pylist()
-            # In the order in which people look for them: by name, and as the rules ask.
-            known = sorted(names) if name == "sequence" else [r.value for r in REASONS]
-            if not set(names) <= set(known):
-                unknown = sorted(set(names) - set(known))
-                raise MidframeError(f"{path / CANDIDATES}: unknown {name} {unknown[0]!r}")
-            place = np.array([known.index(one) for one in names], np.int64)
-            self.codes[name] = place[column.indices.to_numpy()]
-            self.names[name] = tuple(known)
-        self.names["split"] = (str(self.store.manifest["settings"]["split"]),)
+        with reading(path / CANDIDATES, "sample it again"):
+            self._read_columns()
+        with reading(path / MANIFEST, "sample it again"):
+            self.names["split"] = (str(self.store.manifest["settings"]["split"]),)
         self.codes["split"] = np.zeros(len(self), np.int64)
         self.flags_path = flags_file(path)
         pull_beside(self.flags_path, path)
@@ -119,6 +103,23 @@ class Collection:
         # Of every column, four bytes a row for each direction; not of the flags, which change.
         self._orders: dict[str, NDArray[np.uint32]] = {}
         self._lock = threading.Lock()
+
+    def _read_columns(self) -> None:
+        """The columns of the table of windows: numbers, and names by their code."""
+        table = pq.read_table(self.path / CANDIDATES, read_dictionary=["sequence", "reason"])
+        for name in (*NUMBERS, "sample"):
+            self.numbers[name] = table[name].to_numpy()
+        for name in ("sequence", "reason"):
+            column = table[name].unify_dictionaries().combine_chunks()
+            names = column.dictionary.to_pylist()
+            # In the order in which people look for them: by name, and as the rules ask.
+            known = sorted(names) if name == "sequence" else [r.value for r in REASONS]
+            if not set(names) <= set(known):
+                unknown = sorted(set(names) - set(known))
+                raise ValueError(f"unknown {name} {unknown[0]!r}")
+            place = np.array([known.index(one) for one in names], np.int64)
+            self.codes[name] = place[column.indices.to_numpy()]
+            self.names[name] = tuple(known)
 
     def __len__(self) -> int:
         """Number of windows."""

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from pipeline.errors import MidframeError
 from pipeline.provenance import read_manifest
+from pipeline.reading import reading
 from pipeline.store.evaluation_files import FORMAT_VERSION, KIND, PICTURES, SCORES, picture_path
 
 WHATS = ("truth", "prediction", "error")
@@ -31,10 +32,8 @@ class EvaluationView:
     def __init__(self, path: Path) -> None:
         self.path = path
         self.manifest = read_manifest(path, KIND, FORMAT_VERSION)
-        try:
+        with reading(path / SCORES, "evaluate again"):
             self.scores = pd.read_csv(path / SCORES, dtype={"sequence": str})
-        except (OSError, ValueError) as error:
-            raise MidframeError(f"{path / SCORES}: cannot be read ({error})") from None
 
     @property
     def metrics(self) -> list[str]:

@@ -8,10 +8,9 @@ would take.
 from collections.abc import Mapping
 from typing import Any
 
-import yaml
-
 from pipeline.browse.collection import NUMBERS, Query
 from pipeline.errors import MidframeError
+from pipeline.settings import plain_data
 
 NAMES = ("sequence", "split", "reason", "flag", "change")
 
@@ -62,8 +61,5 @@ def parse_changes(text: str) -> dict[str, Any]:
         name, colon, value = part.partition(":")
         if not colon:
             raise MidframeError(f"what_if: name:value is needed, not {part!r}")
-        try:
-            changes[name] = yaml.safe_load(value)
-        except yaml.YAMLError:
-            raise MidframeError(f"what_if: {name}: not a value: {value!r}") from None
+        changes[name] = plain_data(value, f"what_if: {name}")
     return changes

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 from av.video.reformatter import Interpolation
 from numpy.typing import NDArray
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
 from pipeline.errors import MidframeError
 
@@ -196,7 +196,7 @@ def _open_image(file: Path, data: bytes) -> tuple[Frame, str]:
             if mode in IMAGE_MODES:
                 return np.asarray(image.convert("RGB")), mode
             image.load()
-    except (UnidentifiedImageError, OSError, SyntaxError) as error:
+    except Exception as error:  # Pillow's readers raise anything on damaged data
         reason = re.sub(r" ?<_io\.BytesIO object at \w+>", "", error_reason(error, file))
     # Raised out here: the decoder's exception, kept as context, may not survive the way from a
     # worker to this process.

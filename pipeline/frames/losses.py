@@ -15,6 +15,7 @@ from pipeline.frames.decoding import BadFrameError, Frame
 from pipeline.frames.on_demand import OnDemand
 from pipeline.frames.sequences import WHAT_TO_DO, BadFrames, FrameSequence
 from pipeline.progress import notice
+from pipeline.reading import reading
 
 # Failures one after the other, without a frame between them, after which the rest is given up:
 # where a video is cut short, each try would decode it from the beginning.
@@ -187,4 +188,5 @@ def load(file: Path) -> list[Loss]:
     """What `save` has kept."""
     if not file.is_file():
         return []
-    return [Loss(**entry) for entry in json.loads(file.read_text(encoding="utf-8"))]
+    with reading(file, "delete it and run again"):
+        return [Loss(**entry) for entry in json.loads(file.read_text(encoding="utf-8"))]

@@ -16,9 +16,11 @@ import numpy as np
 from pipeline.errors import MidframeError
 from pipeline.frames.frame_sequence import BadFrames, FrameSequence
 from pipeline.frames.on_demand import OnDemand
-from pipeline.provenance import json_bytes
+from pipeline.provenance import MANIFEST, json_bytes
+from pipeline.reading import reading
 
 SEQUENCES = "sequences.jsonl"
+FETCH_AGAIN = "fetch the dataset again"
 # Folders of a dataset directory, with a file for each video or folder of images: their indices, and
 # what was measured of their frames.
 INDEX, CHANGES = "index", "changes"
@@ -80,33 +82,36 @@ def read_list(
         if the list is missing, or not the one that the manifest names.
     """
     file = dataset / SEQUENCES
+    with reading(dataset / MANIFEST, FETCH_AGAIN):
+        known = str(manifest["sequences_sha256"])
+        root = dataset / manifest["root"]
+        skip_bad = manifest["settings"]["on_bad_frame"] == "skip"
     if not file.is_file():
-        raise MidframeError(f"{file}: is gone; fetch the dataset again")
+        raise MidframeError(f"{file}: is gone; {FETCH_AGAIN}")
     lines = file.read_bytes()
-    if hashlib.sha256(lines).hexdigest() != manifest["sequences_sha256"]:
-        raise MidframeError(f"{file}: has changed; fetch the dataset again")
+    if hashlib.sha256(lines).hexdigest() != known:
+        raise MidframeError(f"{file}: has changed; {FETCH_AGAIN}")
     ends = np.flatnonzero(np.frombuffer(lines, np.uint8) == ord("\n"))
-    root = dataset / manifest["root"]
     link = root.readlink() if root.is_symlink() else None
-    skip_bad = manifest["settings"]["on_bad_frame"] == "skip"
 
     def make(number: int) -> FrameSequence:
-        entry = json.loads(lines[ends[number - 1] + 1 if number else 0 : ends[number]])
-        return FrameSequence(
-            name=entry["name"],
-            path=_users_path(root, link, entry["path"]),
-            frame_count=entry["frame_count"],
-            height=entry["height"],
-            width=entry["width"],
-            fps=None if entry["fps"] is None else Fraction(entry["fps"]),
-            bad=tuple(bad.get(entry["name"], ())),
-            index=kept_file(dataset, INDEX, entry["file"]),
-            notes=tuple(entry["notes"]),
-            skip_bad=skip_bad,
-            offset=entry["offset"],
-            deinterlace=entry["deinterlace"],
-            changes=kept_file(dataset, CHANGES, entry["file"]) if entry["measured"] else None,
-        )
+        with reading(file, FETCH_AGAIN):
+            entry = json.loads(lines[ends[number - 1] + 1 if number else 0 : ends[number]])
+            return FrameSequence(
+                name=str(entry["name"]),
+                path=_users_path(root, link, entry["path"]),
+                frame_count=int(entry["frame_count"]),
+                height=int(entry["height"]),
+                width=int(entry["width"]),
+                fps=None if entry["fps"] is None else Fraction(entry["fps"]),
+                bad=tuple(bad.get(entry["name"], ())),
+                index=kept_file(dataset, INDEX, entry["file"]),
+                notes=tuple(entry["notes"]),
+                skip_bad=skip_bad,
+                offset=int(entry["offset"]),
+                deinterlace=entry["deinterlace"],
+                changes=kept_file(dataset, CHANGES, entry["file"]) if entry["measured"] else None,
+            )
 
     return OnDemand(len(ends), make)
 

@@ -27,6 +27,7 @@ from pipeline.frames.sequence_list import read_list
 from pipeline.frames.video import look_at_video
 from pipeline.frames.video_index import VideoIndex
 from pipeline.provenance import MANIFEST, file_digest, read_manifest
+from pipeline.reading import reading
 
 FORMAT_VERSION = 3
 WHAT_TO_DO = "fetch the dataset again, or with the setting on_bad_frame: skip"
@@ -67,11 +68,13 @@ def open_frames(path: Path) -> Sequence[FrameSequence]:
     path = path.absolute()
     if (path / MANIFEST).is_file():
         manifest = read_manifest(path, "frames", FORMAT_VERSION)
-        bad: dict[str, list[BadFrames]] = {}
-        for skipped in manifest["skipped"]:
-            if skipped.get("frames") is not None:
-                run = BadFrames(skipped["frames"][0], skipped["frames"][1], skipped["reason"])
-                bad.setdefault(skipped["sequence"], []).append(run)
+        with reading(path / MANIFEST, WHAT_TO_DO):
+            bad: dict[str, list[BadFrames]] = {}
+            for skipped in manifest["skipped"]:
+                if skipped.get("frames") is not None:
+                    first, last = map(int, skipped["frames"])
+                    run = BadFrames(first, last, str(skipped["reason"]))
+                    bad.setdefault(skipped["sequence"], []).append(run)
         listed = read_list(path, manifest, bad)
         for sequence in listed:
             if not sequence.skip_bad and not sequence.path.exists():
@@ -97,8 +100,10 @@ def skipped_frames(path: Path) -> list[dict[str, Any]]:
     """
     if not (path / MANIFEST).is_file():
         return []
-    skipped: list[dict[str, Any]] = read_manifest(path, "frames", FORMAT_VERSION)["skipped"]
-    return skipped
+    manifest = read_manifest(path, "frames", FORMAT_VERSION)
+    with reading(path / MANIFEST, WHAT_TO_DO):
+        skipped: list[dict[str, Any]] = manifest["skipped"]
+        return skipped
 
 
 def check_sequence(

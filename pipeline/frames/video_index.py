@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.frames.image_index import ImageIndex
+from pipeline.reading import reading
 
 UNKNOWN = np.iinfo(np.int64).min  # a timestamp or a position that the container does not give
 
@@ -130,7 +131,7 @@ class VideoIndex:
 @lru_cache(maxsize=8)
 def load_index(file: Path, modified: int) -> "VideoIndex | ImageIndex":
     """Read an index; remembered, since the tasks of a long video are many."""
-    with np.load(file) as stored:
+    with reading(file, "make the dataset again"), np.load(file) as stored:
         if "names" in stored:
             return ImageIndex(stored["names"], stored["checksum"])
         return VideoIndex(**{part.name: stored[part.name] for part in fields(VideoIndex)})

@@ -16,7 +16,8 @@ from pipeline.errors import MidframeError
 from pipeline.frames.losses import Loss, list_once, merge, read_remaining, runs
 from pipeline.frames.sequences import FrameSequence, open_frames
 from pipeline.progress import progress
-from pipeline.provenance import publish, read_manifest, write_manifest
+from pipeline.provenance import MANIFEST, publish, read_manifest, write_manifest
+from pipeline.reading import reading
 from pipeline.selection.flow_cuts import cut_scores
 from pipeline.selection.frame_changes import Bars, TripletChanges, repeat_ratio
 from pipeline.selection.jump_cuts import cuts_among
@@ -26,6 +27,7 @@ from pipeline.settings import CutSettings, PatchSettings
 KIND = "cuts"
 FORMAT_VERSION = 3
 DISTANCES = "distances.parquet"
+MEASURE_AGAIN = "measure the cuts again"
 SCHEMA = pa.schema(
     [("sequence", pa.string()), ("frame", pa.int64()), *((name, pa.float32()) for name in COLUMNS)]
 )
@@ -129,21 +131,23 @@ class CutDistances:
     def __init__(self, path: Path) -> None:
         self.path = path
         self.manifest = read_manifest(path, KIND, FORMAT_VERSION)
-        self.method: str = self.manifest["settings"]["method"]
-        self._file = pq.ParquetFile(path / DISTANCES)
-        groups = (self._file.metadata.row_group(at) for at in range(self._file.num_row_groups))
-        self._group_ends = np.cumsum([group.num_rows for group in groups], dtype=np.int64)
-        self._names: list[str] = []
-        starts: list[int] = []
-        place = 0
-        for batch in self._file.iter_batches(ROW_GROUP, columns=["sequence"]):
-            names = batch["sequence"].to_numpy(zero_copy_only=False)
-            changes = [0, *(np.flatnonzero(names[1:] != names[:-1]) + 1)]
-            for at in changes:
-                if not self._names or names[at] != self._names[-1]:
-                    self._names.append(str(names[at]))
-                    starts.append(place + int(at))
-            place += len(names)
+        with reading(path / MANIFEST, MEASURE_AGAIN):
+            self.method = str(self.manifest["settings"]["method"])
+        with reading(path / DISTANCES, MEASURE_AGAIN):
+            self._file = pq.ParquetFile(path / DISTANCES)
+            groups = (self._file.metadata.row_group(at) for at in range(self._file.num_row_groups))
+            self._group_ends = np.cumsum([group.num_rows for group in groups], dtype=np.int64)
+            self._names: list[str] = []
+            starts: list[int] = []
+            place = 0
+            for batch in self._file.iter_batches(ROW_GROUP, columns=["sequence"]):
+                names = batch["sequence"].to_numpy(zero_copy_only=False)
+                changes = [0, *(np.flatnonzero(names[1:] != names[:-1]) + 1)]
+                for at in changes:
+                    if not self._names or names[at] != self._names[-1]:
+                        self._names.append(str(names[at]))
+                        starts.append(place + int(at))
+                place += len(names)
         self._bounds = np.array([*starts, place], np.int64)
         self._read = (-1, np.empty((0, len(COLUMNS)), np.float32))
 
@@ -171,9 +175,10 @@ class CutDistances:
 
     def _row_group(self, group: int) -> NDArray[np.float32]:
         if self._read[0] != group:
-            table = self._file.read_row_group(group, columns=list(COLUMNS))
-            columns = [table[name].to_numpy() for name in COLUMNS]
-            self._read = group, np.stack(columns, axis=1)
+            with reading(self.path / DISTANCES, MEASURE_AGAIN):
+                table = self._file.read_row_group(group, columns=list(COLUMNS))
+                columns = [table[name].to_numpy() for name in COLUMNS]
+                self._read = group, np.stack(columns, axis=1)
         return self._read[1]
 
     def of(self, sequence: str) -> np.ndarray:

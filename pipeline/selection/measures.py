@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.frames.sequences import Frame, FrameSequence
+from pipeline.reading import reading
 from pipeline.selection.frame_changes import CHANGES, FITS, ChangeMeter
 from pipeline.selection.jump_cuts import distances_of_counts, histogram_counts
 from pipeline.settings import CutSettings
@@ -94,7 +95,7 @@ def kept_measures(sequence: FrameSequence, settings: CutSettings) -> Measures | 
     """The measures that a dataset keeps of a sequence, if they are what the settings ask for."""
     if sequence.changes is None or not sequence.changes.is_file() or KEPT_BINS % settings.bins:
         return None
-    with np.load(sequence.changes) as stored:
+    with reading(sequence.changes, "make the dataset again"), np.load(sequence.changes) as stored:
         if int(stored["version"]) != VERSION:
             return None
         measures = Measures(stored["counts"], stored["changes"])

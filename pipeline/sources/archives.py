@@ -8,8 +8,10 @@ import contextlib
 import functools
 import gzip
 import io
+import lzma
 import shutil
 import stat
+import struct
 import tarfile
 import zipfile
 import zlib
@@ -37,6 +39,8 @@ DAMAGE = (
     tarfile.TarError,
     gzip.BadGzipFile,
     zlib.error,
+    lzma.LZMAError,
+    struct.error,
     EOFError,
     ValueError,
     NotImplementedError,

@@ -21,6 +21,7 @@ from pipeline.frames.sequence_list import CHANGES, INDEX, describe, kept_file, w
 from pipeline.frames.sequences import FrameSequence, check_sequence, sequence_digest
 from pipeline.progress import notice, progress
 from pipeline.provenance import digest
+from pipeline.reading import reading
 from pipeline.selection.measures import KEPT_BINS, FrameMeter
 from pipeline.settings import DatasetSettings
 from pipeline.sources.lists import Part
@@ -122,8 +123,9 @@ class Check:
 
     def found(self) -> dict[str, Any]:
         """What the record says."""
-        found: dict[str, Any] = json.loads(self.record.read_text(encoding="utf-8"))
-        return found
+        with reading(self.record, "delete it and run again"):
+            found: dict[str, Any] = json.loads(self.record.read_text(encoding="utf-8"))
+            return {name: found[name] for name in ("entries", "left_out", "bad")}
 
 
 def _state(path: Path, parts: Sequence[Part]) -> tuple[int, int]:

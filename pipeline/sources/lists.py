@@ -15,13 +15,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pipeline.errors import MidframeError
 from pipeline.frames.decoding import IMAGE_SUFFIXES, image_files
 from pipeline.frames.discovery import as_text
 from pipeline.progress import notice
+from pipeline.reading import explain, reading
 
 SUFFIXES = (".txt", ".csv", ".parquet")
 COLUMNS = ("path", "start", "end")
@@ -145,7 +145,12 @@ def _checked(folder: Path, place: str, values: dict[str, Any]) -> _Row:
     start, end = times
     if end is not None and (start or 0.0) >= end:
         raise MidframeError(f"{place}: start {start or 0:g} is not before end {end:g}")
-    if not path.exists():
+    try:
+        there = path.exists()
+    except OSError as error:  # longer than a path can be, or in a folder that must not be read
+        reason = explain(error)
+        raise MidframeError(f"{place}: {written[:200]} cannot be found ({reason})") from None
+    if not there:
         raise MidframeError(f"{place}: {written} is missing ({path})")
     if path.is_file() and path.suffix.lower() in IMAGE_SUFFIXES:
         raise MidframeError(f"{place}: {written} is one image; list the folder that holds it")
@@ -185,10 +190,13 @@ def _rows(file: Path) -> Iterator[tuple[str, dict[str, Any]]]:
     with file.open(encoding="utf-8-sig", errors="surrogateescape", newline="") as text:
         if suffix == ".csv":
             table = csv.DictReader(text)
-            _check_columns(file, list(table.fieldnames or ()))
-            for values in table:
-                if any(values.values()):
-                    yield f"{file}, line {table.line_num}", values
+            try:
+                _check_columns(file, list(table.fieldnames or ()))
+                for values in table:
+                    if any(values.values()):
+                        yield f"{file}, line {table.line_num}", values
+            except csv.Error as error:
+                raise MidframeError(f"{file}, line {table.line_num}: not CSV ({error})") from None
             return
         for number, line in enumerate(text, start=1):
             if line.strip() and not line.startswith("#"):
@@ -200,19 +208,19 @@ def _rows(file: Path) -> Iterator[tuple[str, dict[str, Any]]]:
 
 
 def _parquet_rows(file: Path) -> Iterator[tuple[str, dict[str, Any]]]:
-    try:
+    with reading(file, "a list of files in Parquet is needed"):
         columns = pq.read_schema(file).names
         _check_columns(file, columns)
-        rows = pq.read_table(file, columns=[name for name in COLUMNS if name in columns])
-    except (pa.ArrowException, OSError) as error:
-        raise MidframeError(f"{file}: not a readable Parquet file ({error})") from None
-    for number, values in enumerate(rows.to_pylist(), start=1):
+        rows = pq.read_table(
+            file, columns=[name for name in COLUMNS if name in columns]
+        ).to_pylist()
+    for number, values in enumerate(rows, start=1):
         yield f"{file}, row {number}", values
 
 
 def _check_columns(file: Path, columns: list[str]) -> None:
     if "path" not in columns:
-        there = ", ".join(map(str, columns)) or "none"
+        there = ", ".join(map(str, columns))[:300] or "none"
         raise MidframeError(f"{file}: has no column 'path'; columns: {there}")
     others = [name for name in columns if name not in COLUMNS]
     for name in others:
@@ -220,4 +228,4 @@ def _check_columns(file: Path, columns: list[str]) -> None:
         if meant and meant[0] not in columns:
             raise MidframeError(f"{file}: column '{name}'; did you mean '{meant[0]}'?")
     if others:
-        notice(f"{file}: columns that are not used: {', '.join(map(str, others))}")
+        notice(f"{file}: columns that are not used: {', '.join(map(str, others))[:300]}")

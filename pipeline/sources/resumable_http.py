@@ -224,9 +224,13 @@ def _read_version(part: Path, url: str) -> dict[str, Any]:
     """What was noted of the file that ``part`` is the beginning of; empty if that is not known."""
     try:
         version = json.loads(_version_path(part).read_text(encoding="utf-8"))
-    except (FileNotFoundError, ValueError):
+    except (FileNotFoundError, ValueError, RecursionError):
         return {}
-    return version if isinstance(version, dict) and version.get("url") == url else {}
+    if not isinstance(version, dict) or version.get("url") != url:
+        return {}
+    validator, total = version.get("validator"), version.get("total")
+    known = isinstance(validator, str | None) and isinstance(total, int | None)
+    return version if known else {}
 
 
 def _write_version(part: Path, url: str, response: requests.Response, size: int | None) -> None:

@@ -76,7 +76,7 @@ def read_flags(path: Path) -> dict[Window, Flag]:
         problem = error.errors()[0]
         place = ".".join(map(str, problem["loc"]))
         raise MidframeError(f"{path}: flags.{place}: {problem['msg']}") from None
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise MidframeError(f"{path}: not a file of flags ({error})") from None
     return {Window(*entry[:4]): Flag(entry.mark, entry.note) for entry in entries}
 

@@ -24,12 +24,14 @@ from numpy.typing import NDArray
 from zarr.codecs import BloscCodec, Crc32cCodec
 
 from pipeline.errors import MidframeError
-from pipeline.provenance import read_manifest
+from pipeline.provenance import MANIFEST, read_manifest
+from pipeline.reading import reading
 
 KIND = "motion"
 FORMAT_VERSION = 2
 STORE = "motion.zarr"
 TRIPLETS = "triplets.parquet"
+BUILD_AGAIN = "build the motion store again"
 
 STEPS = 1024  # to a pixel
 UNKNOWN = np.iinfo(np.int32).min  # where the flow is unknown (NaN)
@@ -143,25 +145,30 @@ class MotionStore:
     def __init__(self, path: str | Path) -> None:
         path = self.path = Path(path)
         self.manifest = read_manifest(path, KIND, FORMAT_VERSION)
-        triplets = pd.read_parquet(path / TRIPLETS)
         self._arrays: dict[str, zarr.Array[Any]] = {}
+        with reading(path / TRIPLETS, BUILD_AGAIN):
+            self._read_triplets(pd.read_parquet(path / TRIPLETS))
+        with reading(path / MANIFEST, BUILD_AGAIN):
+            self._without = frozenset(self.manifest["sequences"]) - self._number.keys()
+
+    def _read_triplets(self, triplets: pd.DataFrame) -> None:
         for (height, width), rows in by_size(triplets).items():
             name = array_name(height, width)
-            array = self._arrays[name] = zarr.open_array(path / STORE / name, mode="r")
+            with reading(self.path / STORE / name, BUILD_AGAIN):
+                array = self._arrays[name] = zarr.open_array(self.path / STORE / name, mode="r")
             for shard in range(-(-len(rows) // (array.shards or array.chunks)[0])):
-                file = shard_file(path, height, width, shard)
+                file = shard_file(self.path, height, width, shard)
                 if not file.is_file():
-                    raise MidframeError(f"{file}: missing; build the motion store again")
+                    raise MidframeError(f"{file}: missing; {BUILD_AGAIN}")
         # The triplets of a sequence lie together, in the list and in their array.
         names = triplets["sequence"].to_numpy()
         starts = np.flatnonzero(np.append(True, names[1:] != names[:-1])[: len(names)])
-        self._number = {name: number for number, name in enumerate(names[starts])}
+        self._number = {str(name): number for number, name in enumerate(names[starts])}
         self._bounds = np.append(starts, len(names)).astype(np.int64)
         self._size = triplets[["height", "width"]].to_numpy()[starts]
         in_array = triplets.groupby(["height", "width"]).cumcount().to_numpy()
         self._first_row = in_array[starts]
-        self._first_frames = triplets["first_frame"].to_numpy()
-        self._without = frozenset(self.manifest["sequences"]) - self._number.keys()
+        self._first_frames = triplets["first_frame"].to_numpy(np.int64)
 
     def first_frames(self, sequence: str) -> list[int]:
         """First frames of a sequence's triplets, ascending.

@@ -28,6 +28,7 @@ from pipeline.mirrors import origin_of
 from pipeline.objects import SILENT_ERRORS, NoAnswerError, kvstore
 from pipeline.processor import thread_count
 from pipeline.provenance import MANIFEST, file_digest, read_manifest
+from pipeline.reading import reading
 from pipeline.store.sample_cache import SampleCache
 
 KIND = "patches"
@@ -347,16 +348,18 @@ class PatchStore:
 
     def table(self) -> pd.DataFrame:
         """Coordinates of the samples: one row a sample, the columns of `COORDINATES`."""
-        group = zarr.open_group(self.path / STORE, mode="r")
         columns: dict[str, NDArray[Any]] = {}
-        for name, (dtype, _) in COORDINATES.items():
-            values = np.asarray(group[name][:])  # type: ignore[index]
-            columns[name] = values.astype(object if dtype is str else dtype)
-        return pd.DataFrame(columns)
+        with reading(self.path / STORE, f"run `midframe verify {self.path}`"):
+            group = zarr.open_group(self.path / STORE, mode="r")
+            for name, (dtype, _) in COORDINATES.items():
+                values = np.asarray(group[name][:])  # type: ignore[index]
+                columns[name] = values.astype(object if dtype is str else dtype)
+            return pd.DataFrame(columns)
 
     def candidates(self) -> pd.DataFrame:
         """Every window tried, taken or refused (see `pipeline.selection.sampling.Candidate`)."""
-        return pd.read_parquet(self.path / CANDIDATES)
+        with reading(self.path / CANDIDATES, f"run `midframe verify {self.path}`"):
+            return pd.read_parquet(self.path / CANDIDATES)
 
 
 def _reason(error: Exception) -> str:

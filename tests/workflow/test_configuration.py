@@ -22,6 +22,7 @@ from tests.workflow.conftest import ROOT, Experiment, Outcome
 from workflow.experiment import Experiment as Settings
 from workflow.experiment import reference, schema
 from workflow.house import imported
+from workflow.packages import entries, version
 
 
 def read(name: str) -> dict[str, Any]:
@@ -251,7 +252,8 @@ def declared() -> dict[str, dict[str, Requirement]]:
 
 def test_the_lock_and_the_environments_are_within_the_ranges() -> None:
     groups = declared()
-    lock = pins((ROOT / "requirements.lock").read_text().splitlines())
+    packages = entries((ROOT / "requirements.lock").read_text())
+    lock = {name: version(entry) for name, entry in packages.items()}
     asked = {name: range_ for group in groups.values() for name, range_ in group.items()}
     installed_elsewhere = {*groups["cuda"], *groups["slurm"]}
     for name in asked.keys() - installed_elsewhere:
@@ -262,11 +264,11 @@ def test_the_lock_and_the_environments_are_within_the_ranges() -> None:
             for entry in yaml.safe_load(file.read_text())["dependencies"]
             if isinstance(entry, dict)
         ]
-        for name, version in pins(requirements).items():
+        for name, pinned in pins(requirements).items():
             if name in installed_elsewhere:
-                assert version in asked[name].specifier, f"{file.name}: {name}"
+                assert pinned in asked[name].specifier, f"{file.name}: {name}"
             else:
-                assert version == lock[name], f"{file.name}: {name}"
+                assert pinned == lock[name], f"{file.name}: {name}"
 
 
 def test_ranges_have_a_lower_end_and_no_exact_version() -> None:

@@ -130,7 +130,11 @@ def test_columns_that_cannot_be_meant_are_refused(files: Path, header: str, said
     ("name", "content", "said"),
     [
         ("clips.json", "[]", r"clips\.json: a list of files is \.txt, \.csv, \.parquet"),
-        ("clips.parquet", "text", r"clips\.parquet: not a readable Parquet file"),
+        (
+            "clips.parquet",
+            "text",
+            r"clips\.parquet: damaged .*; a list of files in Parquet is needed",
+        ),
         ("clips.txt", "# nothing\n", r"clips\.txt: lists no file"),
         ("clips.txt", "a.mp4\t1\t2\t3\n", r"clips\.txt, line 1: more than a path"),
     ],
