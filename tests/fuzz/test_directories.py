@@ -1,11 +1,12 @@
 """Directories of the stages whose manifest, table or record somebody has damaged."""
 
+import hashlib
 import io
 import json
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pandas as pd
@@ -19,14 +20,15 @@ from pipeline.browse.collection import Collection
 from pipeline.browse.evaluations import EvaluationView
 from pipeline.frames import losses
 from pipeline.frames.image_index import ImageIndex
+from pipeline.frames.sequence_list import SEQUENCES
 from pipeline.frames.sequences import open_frames, skipped_frames
 from pipeline.frames.video_index import load_index
 from pipeline.provenance import write_manifest
 from pipeline.selection.cuts import CutDistances
 from pipeline.selection.measures import kept_measures
 from pipeline.selection.triplets import Source
-from pipeline.settings import CutSettings
-from pipeline.sources.checking import make_check
+from pipeline.settings import CutSettings, DatasetSettings
+from pipeline.sources.checking import Corpus, Place
 from pipeline.sources.resumable_http import _read_version
 from pipeline.store.evaluation_files import FORMAT_VERSION, KIND, SCORES
 from pipeline.store.motion_store import MotionStore
@@ -197,11 +199,33 @@ def test_the_index_of_a_sequence(folders: dict[str, Path], tmp_path: Path) -> No
     test()
 
 
+def test_the_list_of_sequences(folders: dict[str, Path]) -> None:
+    dataset = folders["frames"]
+    file, manifest_file = dataset / SEQUENCES, dataset / "manifest.json"
+    manifest = json.loads(manifest_file.read_bytes())
+    with kept(file) as content, kept(manifest_file):
+
+        @examples(40)
+        @given(line=json_like(content.splitlines()[0]))
+        def test(line: bytes) -> None:
+            changed = line.replace(b"\n", b" ") + b"\n"
+            known = manifest | {"sequences_sha256": hashlib.sha256(changed).hexdigest()}
+            manifest_file.write_text(json.dumps(known))
+            survives(lambda _: list(open_frames(dataset)), file, changed)
+
+        test()
+        manifest_file.write_text(json.dumps(manifest))
+        for changed in truncations(content, 20):
+            said = survives(lambda _: list(open_frames(dataset)), file, changed)
+            assert (said is None) == (changed == content)
+
+
 def test_what_a_check_has_found(folders: dict[str, Path], tmp_path: Path) -> None:
     sequence = open_frames(folders["frames"])[0]
-    place = (sequence.name, sequence.path)
-    settings_of: Any = None
-    check = make_check(tmp_path, sequence.path, place, sequence.path, settings_of)
+    root, settings_of = sequence.path.parent, cast(DatasetSettings, None)
+    places = [Place(sequence.name, sequence.path.name)]
+    corpus = Corpus(tmp_path, root, root, settings_of, places)
+    check = corpus.check(0, corpus.state(0)[0])
     check.record.parent.mkdir(parents=True)
     seed = json.dumps({"entries": [{"name": "a"}], "left_out": False, "bad": [["a", [1, 2], "x"]]})
 
