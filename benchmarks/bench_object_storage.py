@@ -51,7 +51,7 @@ from pipeline.store.patch_store import PatchStore
 
 SAMPLES, SHARD, BATCH, CROP = 2048, 256, 16, 128
 BUCKET = "bench"
-ROUNDS = 3
+ROUNDS = 5
 RATES = (100, 200, 400, 800)  # samples a second
 MEGABYTES, FILES = 16, 12
 
@@ -120,15 +120,26 @@ def stores(local: Path, url: Url) -> Opening:
 
 def compare(
     opening: Opening, count: int, step: Callable[[Batch], None]
-) -> dict[str, tuple[float, float]]:
-    """The median rate of each store over some rounds, by turns, and the median share of waiting."""
+) -> dict[str, tuple[float, float, float]]:
+    """Medians over some rounds, in which the stores take turns.
+
+    Returns
+    -------
+    For each store its rate, that rate as a share of the disk's in the same round, and the share of
+    the time that was spent waiting.
+    """
     found: dict[str, list[tuple[float, float]]] = {name: [] for name in opening}
     for number in range(ROUNDS):
         for name, opened in opening.items():
             # Opened anew: nothing of it is in memory.
             found[name].append(consume(epoch(opened(), number, count), step))
+    disk = [rate for rate, _ in found["disk"]]
     return {
-        name: (statistics.median(r for r, _ in one), statistics.median(w for _, w in one))
+        name: (
+            statistics.median(rate for rate, _ in one),
+            statistics.median(rate / by for (rate, _), by in zip(one, disk, strict=True)),
+            statistics.median(waited for _, waited in one),
+        )
         for name, one in found.items()
     }
 
@@ -145,11 +156,10 @@ def bench_training(opening: Opening) -> None:
         l1(network(first, third), middle).backward()
         optimizer.step()
 
-    found = compare(opening, 12, step)
-    disk = found["disk"][0]
+    found = compare(opening, 10, step)
     print("\n| training from | samples/s | of the disk's | waiting |\n|---|---|---|---|")
-    for name, (rate, waited) in found.items():
-        print(f"| {name} | {rate:.1f} | {rate / disk:.3f} | {waited:.1%} |")
+    for name, (rate, share, waited) in found.items():
+        print(f"| {name} | {rate:.1f} | {share:.2f} | {waited:.1%} |")
 
 
 def bench_reading(opening: Opening) -> None:
@@ -161,9 +171,8 @@ def bench_reading(opening: Opening) -> None:
         def step(batch: Batch, pause: float = pause) -> None:
             time.sleep(pause)
 
-        found = compare(opening, 60, step)
-        disk = found["disk"][0]
-        cells = [f"{rate:.0f} ({rate / disk:.2f})" for rate, _ in found.values()]
+        found = compare(opening, 40, step)
+        cells = [f"{rate:.0f} ({share:.2f})" for rate, share, _ in found.values()]
         print(f"| {wanted or 'any rate'} | " + " | ".join(cells) + " |")
 
 

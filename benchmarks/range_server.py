@@ -52,6 +52,11 @@ class Handler(BaseHTTPRequestHandler):
         time.sleep(self.latency)
         self._answer(200, 0)
 
+    def handle_expect_100(self) -> bool:
+        asked = super().handle_expect_100()
+        self.wfile.flush()
+        return asked
+
     def _answer(
         self, status: int, length: int, content_range: str = "", path: Path | None = None
     ) -> None:

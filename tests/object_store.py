@@ -13,6 +13,9 @@ import obstore
 import requests
 from obstore.store import S3Store
 
+from pipeline.locations import Url
+from pipeline.objects import Objects
+from pipeline.publication import publish_objects
 from tests.pipeline.faulty_proxy import Proxy, serve_proxy
 
 
@@ -108,3 +111,8 @@ def new_bucket(server: tuple[str, int], name: str, local: Path) -> Iterator[Buck
     requests.put(f"{address}/{name}", timeout=30).raise_for_status()
     with serve_proxy(*server) as proxy:
         yield Bucket(name, proxy, address, local)
+
+
+def publish(bucket: Bucket, directory: Path, key: str, nonce: str = "00000000") -> None:
+    """Publish a directory in a bucket."""
+    publish_objects(directory, Objects(Url(bucket.name, key)), nonce)

@@ -1,25 +1,25 @@
 """Stages whose inputs and outputs are s3:// URLs, with a store that is slow, fails and hangs up."""
 
-import contextlib
 import json
 import os
 import signal
 import subprocess
 import sys
 import time
-from datetime import timedelta
 from pathlib import Path
 from types import ModuleType
 
 import pytest
 
-from pipeline import objects, publication
+from pipeline import objects
 from pipeline.__main__ import build_parser
 from pipeline.command_line import run
+from pipeline.locations import Url
+from pipeline.mirrors import mirror
 from pipeline.selection import patches as sampling
 from pipeline.selection.triplets import Source
 from tests.conftest import SMALL_PATCHES, directory_bytes
-from tests.object_store import Bucket, environment
+from tests.object_store import Bucket, environment, publish
 from tests.pipeline.faulty_proxy import Fault, every
 
 SETTINGS = SMALL_PATCHES.model_dump_json()
@@ -93,19 +93,10 @@ def test_a_store_that_stalls_is_asked_again(
     publish(bucket, patches, "patches")
     monkeypatch.setattr(quick_retries, "TIMEOUT", 1)
     bucket.proxy.fate = every(6, Fault(stall=10))
-    from pipeline.locations import Url
-    from pipeline.mirrors import mirror
-
     mirrored = mirror(Url(bucket.name, "patches"))
     assert bucket.proxy.faults
     local = directory_bytes(patches)
     assert directory_bytes(mirrored).items() <= local.items()
-
-
-def publish(bucket: Bucket, directory: Path, key: str, nonce: str = "00000000") -> None:
-    from pipeline.locations import Url
-
-    publication.publish_objects(directory, objects.Objects(Url(bucket.name, key)), nonce)
 
 
 def test_an_upload_that_fails_leaves_nothing_that_looks_finished_and_is_not_built_again(
@@ -180,53 +171,6 @@ def test_what_was_built_for_other_settings_is_built_again(
     assert sample(source, out, "--settings", '{"patch_size": 32}') == 0
     manifest = json.loads(bucket.files("patches")["manifest.json"])
     assert manifest["settings"]["patch_size"] == 32
-
-
-def test_another_directory_takes_the_place_of_the_first_as_a_whole(
-    bucket: Bucket, patches: Path, source: Source, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    publish(bucket, source.cuts, "data", "00000001")
-    publish(bucket, patches, "data/inside", "00000002")
-    unfinished = f"data/generation-{16 * 'a'}-00000003/manifest.json"
-    bucket.put(unfinished, b"{}")
-    publish(bucket, source.motion, "data", "00000004")
-    found = bucket.objects("data/")
-    assert unfinished in found  # somebody may be writing it
-    assert not any("00000001/" in key for key in found)
-    assert bucket.files("data/inside") == directory_bytes(patches)
-
-    monkeypatch.setattr(publication, "ABANDONED", timedelta(seconds=-1))
-    publish(bucket, source.cuts, "data", "00000005")
-    found = bucket.objects("data/")
-    assert {key.split("/")[1] for key in found if "generation" in key.split("/")[1]} == {
-        json.loads(found["data/published.json"])["generation"]
-    }
-    assert bucket.files("data/inside") == directory_bytes(patches)
-
-
-def test_two_commands_that_write_one_url_at_once_both_finish(
-    bucket: Bucket, patches: Path, source: Source
-) -> None:
-    puts = []
-
-    def fate(number: int, method: str, path: str) -> None:
-        puts.append(path)
-        if method == "PUT" and "00000001/" in path and len(puts) > 5 and not others:
-            others.append(path)
-            publish(bucket, source.cuts, "data", "00000002")
-
-    others: list[str] = []
-    bucket.proxy.fate = fate
-    publish(bucket, patches, "data", "00000001")
-    assert others
-    found = bucket.objects("data/")
-    current = json.loads(found["data/published.json"])["generation"]
-    assert current.endswith("00000001")
-    start = f"data/{current}/"
-    files = {key.removeprefix(start): found[key] for key in found if key.startswith(start)}
-    assert files == directory_bytes(patches)
-    other = {key for key in found if "00000002/" in key}
-    assert len(other) == len(directory_bytes(source.cuts))
 
 
 def test_a_reader_gets_the_new_directory_and_the_mirror_of_the_old_one_goes(
@@ -348,28 +292,6 @@ def test_refused_access_and_a_store_that_is_down_are_one_line_each_before_the_wo
     assert not list(bucket.local.rglob("*.parquet"))
 
 
-def test_names_of_files_are_kept_whatever_they_hold(bucket: Bucket, tmp_path: Path) -> None:
-    names = [
-        "a b.txt",
-        "é ü 雪.txt",
-        "50%25.txt",
-        "#1?.txt",
-        "a+b&c=d.txt",
-        "x~[1]{2}.txt",
-        "sub/'q\"!.txt",
-    ]
-    for name in names:
-        (tmp_path / "odd" / name).parent.mkdir(parents=True, exist_ok=True)
-        (tmp_path / "odd" / name).write_text(name)
-        bucket.put(f"plain/{name}", name.encode())
-    publish(bucket, tmp_path / "odd", "odd")
-    from pipeline.locations import Url
-    from pipeline.mirrors import mirror
-
-    for key in ("odd", "plain"):
-        assert directory_bytes(mirror(Url(bucket.name, key))) == directory_bytes(tmp_path / "odd")
-
-
 def test_objects_of_others_are_not_replaced(
     bucket: Bucket, source: Source, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -415,13 +337,11 @@ def test_reading_ends_in_a_line_when_the_store_stops_to_answer(
     patches: Path,
     quick_retries: ModuleType,
     capsys: pytest.CaptureFixture[str],
-    tmp_path: Path,
 ) -> None:
     publish(bucket, patches, "patches")
     bucket.proxy.fate = lambda number, method, path: (
         Fault(status=500) if "triplet/c/" in path else None
     )
-    with contextlib.chdir(tmp_path):
-        assert midframe("verify", f"{bucket.url}/patches") == 1
+    assert midframe("verify", f"{bucket.url}/patches") == 1
     (error,) = errors(capsys)
     assert f"{bucket.url}/patches: the store does not answer as it should" in error

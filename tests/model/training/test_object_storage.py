@@ -11,15 +11,13 @@ import pytest
 from accelerate.state import AcceleratorState
 
 from model import __main__ as commands
-from pipeline import objects
 from pipeline.command_line import run
 from pipeline.errors import MidframeError
 from pipeline.locations import Url
 from pipeline.mirrors import mirror
-from pipeline.publication import publish_objects
 from pipeline.store.patch_store import PatchStore
 from pipeline.store.sample_cache import PIXELS
-from tests.object_store import Bucket, environment
+from tests.object_store import Bucket, environment, publish
 from tests.pipeline.faulty_proxy import Fault, every
 
 SETTINGS = """{"network": {"width": 0.0625, "kernel_length": 5, "initialisation": "linear",
@@ -39,7 +37,7 @@ def patches(tmp_path: Path, bucket: Bucket, write_patches: Callable[..., Path]) 
     write_patches(tmp_path / "training", [*range(1, 28, 3)] * 2 + [1, 4])
     write_patches(tmp_path / "validation", range(31, 40, 3))
     for name in ("training", "validation"):
-        publish_objects(tmp_path / name, objects.Objects(Url(bucket.name, name)), "00000000")
+        publish(bucket, tmp_path / name, name)
     bucket.proxy.requests.clear()
     return tmp_path
 
@@ -115,7 +113,7 @@ def test_patches_that_were_replaced_are_not_taken_from_the_cache(
     old = open_remote(bucket, 20)
     old.read(range(5))
     write_patches(patches / "other", [*range(1, 28, 3)] * 2 + [1, 4], seed=1)
-    publish_objects(patches / "other", objects.Objects(Url(bucket.name, "training")), "00000001")
+    publish(bucket, patches / "other", "training", "00000001")
     expected = PatchStore.open(patches / "other").read(range(20))
     assert (open_remote(bucket, 20).read(range(20)) == expected).all()
     with pytest.raises(MidframeError, match="sample 7 is damaged"):

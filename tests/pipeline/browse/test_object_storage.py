@@ -7,10 +7,8 @@ import requests
 
 from pipeline.locations import Url
 from pipeline.mirrors import mirror
-from pipeline.objects import Objects
-from pipeline.publication import publish_objects
 from pipeline.selection.triplets import Source
-from tests.object_store import Bucket
+from tests.object_store import Bucket, publish
 from tests.pipeline.browse.conftest import serving
 
 TIMEOUT = 20
@@ -21,7 +19,7 @@ def test_a_bucket_is_shown_and_a_flag_is_written_beside_the_store(
 ) -> None:
     directories = {"patches": patches, "frames": source.frames, "motion": source.motion}
     for name, directory in directories.items():
-        publish_objects(directory, Objects(Url(bucket.name, f"data/{name}")), "00000000")
+        publish(bucket, directory, f"data/{name}")
     urls = [f"{bucket.url}/data/{name}" for name in directories]
     with serving(*urls) as server:  # type: ignore[arg-type]
         base = server.address
