@@ -305,16 +305,14 @@ class PatchStore:
             raise IndexError(f"sample {index} of a store of {len(self)}")
         # Into memory that NumPy has used before: new pages for every batch cost a third more.
         out = np.empty((len(samples), *self._triplets.shape[1:]), np.uint8)
-        if self._cache is None:
-            missing = np.arange(len(samples))
-            return _Read(
-                samples, out, missing, tensorstore.array(out).write(self._triplets[samples])
-            )
-        missing = np.flatnonzero(~self._cache.fill(samples, out))
-        if not len(missing):
-            return _Read(samples, out, missing, None)
-        places = tensorstore.array(out)[missing]
-        return _Read(samples, out, missing, places.write(self._triplets[samples[missing]]))
+        missing = np.arange(len(samples))
+        if self._cache is not None:
+            missing = missing[~self._cache.fill(samples, out)]
+        into, wanted = tensorstore.array(out), samples
+        if len(missing) < len(samples):
+            into, wanted = into[missing], samples[missing]
+        written = into.write(self._triplets[wanted]) if len(wanted) else None
+        return _Read(samples, out, missing, written)
 
     def _finish(self, read: "_Read") -> NDArray[np.uint8]:
         try:
