@@ -48,7 +48,7 @@ class FlowMethod:
 
 METHODS = {
     "flow": FlowMethod(finest_scale=0, search_stride=3, stride=3, iterations=4),
-    "flow-fast": FlowMethod(finest_scale=1, search_stride=3, stride=3, iterations=4),
+    "flow-fast": FlowMethod(finest_scale=1, search_stride=3, stride=4, iterations=4),
 }
 
 
