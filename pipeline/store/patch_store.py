@@ -46,8 +46,7 @@ COORDINATES: dict[str, tuple[type, dict[str, Any]]] = {
     "cut_distance": (np.float64, {"long_name": "largest histogram distance in the triplet"}),
     "split": (str, {"long_name": "train, validation or test"}),
 }
-# Samples in one chunk of a coordinate.
-COORDINATE_CHUNK = 65_536
+COORDINATE_CHUNK = 65_536  # samples
 # Batches being read while one is used: this many keep all cores busy.
 BATCHES_AHEAD = 2
 # The same for a store that answers late, and the bytes of shards' indices and samples kept for it.
@@ -99,6 +98,7 @@ def create(store: Path, samples: int, patch_size: int, shard_samples: int, codec
             attributes=attributes,
         )
     shape = [3, patch_size, patch_size, 3]
+    whole = [shard_samples, *shape]
     little = {"name": "bytes", "configuration": {"endian": "little"}}
     sharding = {
         "chunk_shape": [1, *shape],
@@ -110,10 +110,7 @@ def create(store: Path, samples: int, patch_size: int, shard_samples: int, codec
         "shape": [samples, *shape],
         "data_type": "uint8",
         "fill_value": 0,
-        "chunk_grid": {
-            "name": "regular",
-            "configuration": {"chunk_shape": [shard_samples, *shape]},
-        },
+        "chunk_grid": {"name": "regular", "configuration": {"chunk_shape": whole}},
         "codecs": [{"name": "sharding_indexed", "configuration": sharding}],
         "dimension_names": ["sample", "frame", "y", "x", "channel"],
         "attributes": {
