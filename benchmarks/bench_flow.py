@@ -1,12 +1,14 @@
 """Time and agreement of the flow methods on real frame pairs, one thread each.
 
-    python benchmarks/bench_flow.py [--pairs N] [--repeats N]
+    python benchmarks/bench_flow.py [--pairs N] [--repeats N] [--only 640x360]
 
 Prints, per frame size (and for windows of 150 x 150, as the reference protocol cuts them): the time
 of each method (the least of the repeats), the ratio of OpenCV's SimpleFlow to ours, how the two
 agree, and which share of the machine's measured rate of fused multiply-adds ours reaches. Then a
 whole triplet by the reference protocol (30 windows, OpenCV on each) against ours (one flow of the
-whole frame, and its summed-area tables); then how the methods rank windows.
+whole frame, and its summed-area tables); then how the methods rank windows; and last the first
+table once more, for ours compiled for other processors (`PROCESSORS`) and run on this one. With
+`--only` nothing but the table of one size.
 
 Times are CPU-seconds of the process. Operations counted are those that the result needs, not those
 that were executed: for each wanted pixel and allowed shift, 8 for the squared difference of two
@@ -19,6 +21,8 @@ is that of eight- or sixteen-lane fused multiply-adds in registers, whichever is
 import argparse
 import math
 import os
+import subprocess
+import sys
 import time
 from collections.abc import Callable
 from functools import partial
@@ -45,6 +49,14 @@ SIZES = ((640, 360), (854, 480), (150, 150))
 METHODS = ("simpleflow", "simpleflow-opencv", "dis", "farneback")
 PATCH = 150
 WINDOWS = 30
+# What numba is asked to compile for, in place of this processor.
+PROCESSORS = {
+    "x86-64 of 2003, SSE2 without FMA": ("generic", ""),
+    "x86-64 of 2013, AVX2 with FMA": (
+        "haswell",
+        "+sse4.2,+popcnt,+avx,+avx2,+bmi,+bmi2,+fma,+f16c",
+    ),
+}
 
 Frame = NDArray[np.uint8]
 Flow = NDArray[np.float32]
@@ -263,10 +275,22 @@ def compare_ranks(size: tuple[int, int], flows: list[dict[str, Flow]]) -> None:
         )
 
 
+def bench_processors(pairs: int, repeats: int) -> None:
+    for name, (processor, instructions) in PROCESSORS.items():
+        print(f"\ncompiled for another processor: {name}", flush=True)
+        subprocess.run(
+            [sys.executable, __file__, "--only", "{}x{}".format(*SIZES[0])]
+            + ["--pairs", str(pairs), "--repeats", str(repeats)],
+            env=os.environ | {"NUMBA_CPU_NAME": processor, "NUMBA_CPU_FEATURES": instructions},
+            check=True,
+        )
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--pairs", type=int, default=4, help="pairs of each clip")
     parser.add_argument("--repeats", type=int, default=5, help="runs to take the fastest of")
+    parser.add_argument("--only", metavar="WIDTHxHEIGHT", help="the table of one size, no more")
     arguments = parser.parse_args()
     cv2.setNumThreads(1)
     pairs = read_pairs(arguments.pairs)
@@ -276,16 +300,23 @@ def main() -> None:
     peak = peak_rate()
     print(f"peak of fused multiply-adds, one thread: {peak / 1e9:.0f} G operations a second")
     flows = {}
-    for size in SIZES:
+    sizes = SIZES
+    if arguments.only:
+        width, height = map(int, arguments.only.split("x"))
+        sizes = ((width, height),)
+    for size in sizes:
         frames = [(name, resized(a, size), resized(b, size)) for name, a, b in pairs]
         title = f"{size[0]}x{size[1]}"
         flows[size] = bench_size(title, frames, arguments.repeats, peak)
+    if arguments.only:
+        return
     title = f"windows of {PATCH}x{PATCH} in 640x360"
     bench_size(title, windows_of(pairs), arguments.repeats, peak)
     print(f"peak measured again: {peak_rate() / 1e9:.0f} G operations a second")
     bench_triplet(pairs, arguments.repeats)
     for size in SIZES[:2]:
         compare_ranks(size, flows[size])
+    bench_processors(arguments.pairs, arguments.repeats)
 
 
 if __name__ == "__main__":

@@ -31,6 +31,7 @@ _TRIPLE = llvmlite.binding.get_process_triple()
 _ARM = _TRIPLE.startswith(("aarch64", "arm64"))
 X86 = _TRIPLE.startswith("x86_64")
 MANY_REGISTERS = "avx512f" in FEATURES or _ARM  # 32, elsewhere 16
+SCALES = {"avx512f", "avx512dq"} <= FEATURES  # has instructions that take exponents apart
 VECTOR_BYTES = 64 if "avx512f" in FEATURES else 32
 
 F32 = ir.FloatType()

@@ -4,7 +4,8 @@ LLVM vectorises plain loops where it can prove that it may; the kernels of Simpl
 sums in registers across loops that it cannot see through. So they say what they mean: `F32x8` and
 `F32x16` are numba types over LLVM's ``<8 x float>`` and ``<16 x float>``; ``+``, ``-``, ``*`` and
 ``/`` work lane by lane, and the functions below move values between registers and memory. Nothing
-here is specific to one processor.
+here is specific to one processor, but that powers of two take two instructions of AVX-512 where
+they are there.
 
 All of it may be called from compiled code only. Indices count elements and are **not** checked: a
 negative one does not wrap around.
@@ -226,9 +227,20 @@ def scaled_lookup8(typingctx: Any, table: Any, indices: Any, index: Any, scale: 
 # The cubic that is closest to 2**f on [-0.5, 0.5] in relative error, over its leading coefficient:
 # ((f + b) f + c) f + d, an addition and two fused multiply-adds.
 _EXP2_LEADING = 0.0551714178
+_EXP2_CUBIC = (4.39740685, 12.5655546, 18.1239560)
+
+
+def _moved_by_half(b: float, c: float, d: float) -> tuple[float, float, float]:
+    """The same cubic in f + 1/2."""
+    return b - 1.5, c - b + 0.75, d - c / 2 + b / 4 - 0.125
+
+
 # What `exp2_attenuation` is given in registers: what rounds to an integer when added, then b, c, d.
-EXP2_COEFFICIENTS = (1.5 * 2.0**23, 4.39740685, 12.5655546, 18.1239560)
-EXP2_FACTOR = 1.0 / _EXP2_LEADING
+EXP2_COEFFICIENTS = (
+    1.5 * 2.0**23,
+    *(_moved_by_half(*_EXP2_CUBIC) if llvm.SCALES else _EXP2_CUBIC),
+)
+EXP2_FACTOR = (2.0**-0.5 if llvm.SCALES else 1.0) / _EXP2_LEADING
 """What `exp2_attenuation` is larger by than the power of two that it stands for."""
 EXP2_ERROR = 8e-5
 """Largest relative error of `exp2_attenuation`, where it does not underflow."""
@@ -236,43 +248,74 @@ EXP2_ERROR = 8e-5
 
 @intrinsic
 def exp2_attenuation(typingctx: Any, exponent: Any, coefficients: Any) -> Any:
-    """``EXP2_FACTOR * 2**-exponent`` for an exponent of 0 to 500, to `EXP2_ERROR`.
+    """``EXP2_FACTOR * 2**-exponent`` for exponents of 0 to 500, sixteen of them, to `EXP2_ERROR`.
 
     coefficients: a tuple of four registers, each filled with one of `EXP2_COEFFICIENTS`. They have
     to come from memory: LLVM does not keep constants in registers, it would load each again for
     every exponent.
 
-    Adding 1.5 * 2**23 leaves the rounded exponent n in the low bits of the sum, ready to be moved
-    to where a float32 keeps its own; the cubic takes care of n - exponent. The subtraction of
-    exponents is one of 16-bit words that stops at zero, so that from about 2**-126 on the result
-    fades to nothing instead of wrapping around: what must weigh nothing is given a large exponent,
-    and no comparison is needed.
+    From about 2**-126 on the result fades to nothing: what must weigh nothing is given a large
+    exponent, and no comparison is needed.
     """
+    same = isinstance(coefficients, types.UniTuple) and coefficients.dtype == exponent
+    if not (exponent == F32x16 and same and coefficients.count == 4):
+        return None
 
     def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-        exponent, coefficients = args
-        rounding, b, c, d = cgutils.unpack_tuple(builder, coefficients)
-        kind = exponent.type
-        ints = llvm.integers(kind.count)
-        words = ir.VectorType(ir.IntType(16), 2 * kind.count)
-        shifted = builder.fadd(exponent, rounding)
-        fraction = builder.fsub(builder.fsub(shifted, rounding), exponent)
-        quadratic = llvm.multiply_add(builder, builder.fadd(fraction, b), fraction, c)
-        mantissa = llvm.multiply_add(builder, quadratic, fraction, d)
-        drop = builder.shl(builder.bitcast(shifted, ints), llvm.constant(ints, 23))
-        difference = llvm.call(
-            builder,
-            f"llvm.usub.sat.v{words.count}i16",
-            words,
-            builder.bitcast(mantissa, words),
-            builder.bitcast(drop, words),
-        )
-        return builder.bitcast(difference, kind)
+        emit = _exp2_by_scaling if llvm.SCALES else _exp2_by_shifting
+        return emit(builder, args[0], *cgutils.unpack_tuple(builder, args[1]))
 
-    same = isinstance(coefficients, types.UniTuple) and coefficients.dtype == exponent
-    if not (_are_vectors(exponent) and same and coefficients.count == 4):
-        return None
     return exponent(exponent, coefficients), codegen
+
+
+def _exp2_by_shifting(builder: Any, exponent: Any, rounding: Any, b: Any, c: Any, d: Any) -> Any:
+    """On any processor.
+
+    Adding 1.5 * 2**23 leaves the rounded exponent n in the low bits of the sum, ready to be moved
+    to where a float32 keeps its own; the cubic takes care of n - exponent. The subtraction of
+    exponents is one of 16-bit words that stops at zero instead of wrapping around.
+    """
+    kind = exponent.type
+    ints = llvm.integers(kind.count)
+    words = ir.VectorType(ir.IntType(16), 2 * kind.count)
+    shifted = builder.fadd(exponent, rounding)
+    fraction = builder.fsub(builder.fsub(shifted, rounding), exponent)
+    mantissa = _cubic(builder, fraction, b, c, d)
+    drop = builder.shl(builder.bitcast(shifted, ints), llvm.constant(ints, 23))
+    difference = llvm.call(
+        builder,
+        f"llvm.usub.sat.v{words.count}i16",
+        words,
+        builder.bitcast(mantissa, words),
+        builder.bitcast(drop, words),
+    )
+    return builder.bitcast(difference, kind)
+
+
+def _exp2_by_scaling(builder: Any, exponent: Any, rounding: Any, b: Any, c: Any, d: Any) -> Any:
+    """By two instructions of AVX-512: what is above an integer, and a shift of the exponent.
+
+    Eight operations of the other way become six, on a processor whose shifts and saturating
+    subtractions take twice as long as its additions.
+    """
+    kind = exponent.type
+    power = builder.fneg(exponent)
+    all_lanes = ir.Constant(ir.IntType(16), -1)
+    towards_below, as_set = ir.Constant(I32, 0x9), ir.Constant(I32, 4)  # ways to round
+    name = "llvm.x86.avx512.mask"
+    above = llvm.call(
+        builder, f"{name}.reduce.ps.512", kind, power, towards_below, power, all_lanes, as_set
+    )
+    mantissa = _cubic(builder, above, b, c, d)
+    return llvm.call(
+        builder, f"{name}.scalef.ps.512", kind, mantissa, power, power, all_lanes, as_set
+    )
+
+
+def _cubic(builder: Any, x: Any, b: Any, c: Any, d: Any) -> Any:
+    """``((x + b) x + c) x + d``."""
+    quadratic = llvm.multiply_add(builder, builder.fadd(x, b), x, c)
+    return llvm.multiply_add(builder, quadratic, x, d)
 
 
 _MXCSR_FLUSHES = 0x8040  # results below 2**-126 become zero, and so do operands

@@ -134,6 +134,14 @@ GUARDED = """
         array[...] = values
         return array
 
+    def narrowed(values, channels_last, at_end):
+        # The bits of bfloat16, in an array of the same layout.
+        bits = (np.ascontiguousarray(values).view(np.int32) >> 16).astype(np.int16)
+        if channels_last:
+            array = guarded(np.ascontiguousarray(bits.transpose(0, 2, 3, 1)), at_end)
+            return array.transpose(0, 3, 1, 2)
+        return guarded(bits, at_end)
+
     def shapes():
         for taps, height, width in itertools.product((1, 5, 20), (1, 18), (1, 17, 70)):
             for channels, channels_last, at_end in itertools.product((1, 4), (0, 1), (0, 1)):
@@ -155,9 +163,9 @@ GUARDED = """
             gradient, output = make(channels, height, width), make(channels, height, width)
             results = [np.copy(x) for x in (frame, vertical, horizontal)]
             results = [guarded(x, at_end) for x in results]
-            cpu._run(kernels.forward, dtype, frame, vertical, horizontal, output)
-            cpu._run(kernels.frame_gradient, dtype, gradient, vertical, horizontal, results[0])
-            cpu._run(kernels.kernel_gradients, dtype, gradient, frame, vertical, horizontal,
+            cpu._run(kernels.forward, frame, vertical, horizontal, output)
+            cpu._run(kernels.frame_gradient, gradient, vertical, horizontal, results[0])
+            cpu._run(kernels.kernel_gradients, gradient, frame, vertical, horizontal,
                      results[1], results[2], (True, True))
             inputs = [torch.from_numpy(x).double() for x in (frame, vertical, horizontal)]
             expected = reference.forward(*inputs)
@@ -166,6 +174,13 @@ GUARDED = """
             )
             for result, wanted in zip((output, *results), (expected, *slopes)):
                 np.testing.assert_allclose(result, wanted.numpy(), rtol=0, atol=1e-3)
+            if dtype == torch.float32:
+                narrow = [narrowed(x, channels_last, at_end) for x in (vertical, horizontal)]
+                cpu._run(kernels.forward, frame, *narrow, output)
+                wide = [(x.astype(np.int32) << 16).view(np.float32) for x in narrow]
+                wide = [torch.from_numpy(x).double() for x in wide]
+                expected = reference.forward(inputs[0], *wide)
+                np.testing.assert_allclose(output, expected.numpy(), rtol=0, atol=1e-3)
             held.clear()
         print("all", case + 1)
 

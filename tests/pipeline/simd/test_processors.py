@@ -15,10 +15,23 @@ from numba import njit, types
 from pipeline.flow.bilateral_filter import _sum_row
 from pipeline.flow.optical_flow import compute_flow
 from pipeline.flow.window_costs import fill_differences
-from pipeline.simd.registers import broadcast16_from, store
+from pipeline.simd import llvm
+from pipeline.simd.registers import (
+    EXP2_COEFFICIENTS,
+    EXP2_ERROR,
+    EXP2_FACTOR,
+    broadcast16_from,
+    exp2_attenuation,
+    load16,
+    store,
+)
 
 ROOT = Path(__file__).parents[3]
 FLOATS = types.Array(types.float32, 1, "C")
+
+
+# Compiled here once more, for no processor in particular.
+_sum_row_anywhere = njit(forceinline=True)(_sum_row.py_func)
 
 
 @njit
@@ -32,7 +45,7 @@ def sum_row(taps, columns, distance, exp2, pixels, sums):  # type: ignore[no-unt
     )
     p = broadcast16_from(pixels, 0)
     n = columns.size
-    w, x, y = _sum_row(taps, columns, 0, n, 0, distance, coefficients, False, p, p, p)
+    w, x, y = _sum_row_anywhere(taps, columns, 0, n, 0, distance, coefficients, False, p, p, p)
     store(sums, 0, w + x + y)
 
 
@@ -49,8 +62,9 @@ KERNELS: dict[str, tuple[Callable[..., None], tuple[types.Type, ...]]] = {
 
 
 @pytest.fixture(params=KERNELS)
-def code(request: pytest.FixtureRequest) -> str:
+def code(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
     """LLVM's code of a kernel, for no processor in particular."""
+    monkeypatch.setattr(llvm, "SCALES", False)
     function, signature = KERNELS[request.param]
     compiled = njit(signature, error_model="numpy", no_cpython_wrapper=True)(function)
     text: str = compiled.inspect_llvm(signature)
@@ -90,6 +104,35 @@ def test_a_processor_without_the_instruction_calls_no_function_for_it(code: str)
 def test_avx512_works_on_registers_of_sixteen(code: str) -> None:
     made = assembly(code, "x86_64-unknown-linux-gnu", "+avx512f,+avx512bw,+avx512vl,+fma")
     assert len(re.findall(r"\bvfn?m(?:add|sub)\d+ps\b.*zmm", made)) >= 4
+
+
+@njit
+def attenuate(exponents, coefficients, results):  # type: ignore[no-untyped-def]
+    c = coefficients
+    filled = broadcast16_from(c, 0), broadcast16_from(c, 1), broadcast16_from(c, 2)
+    registers = (*filled, broadcast16_from(c, 3))
+    for at in range(0, exponents.size, 16):
+        store(results, at, exp2_attenuation(load16(exponents, at), registers))
+
+
+def test_powers_of_two_are_as_exact_as_they_claim_and_fade_to_nothing() -> None:
+    exponents = np.linspace(0, 500, 160_000).astype(np.float32)
+    results = np.empty_like(exponents)
+    attenuate(exponents, np.array(EXP2_COEFFICIENTS, np.float32), results)
+    exact = EXP2_FACTOR * np.exp2(-exponents.astype(np.float64))
+    normal = exponents < 125
+    np.testing.assert_allclose(results[normal], exact[normal], rtol=EXP2_ERROR)
+    assert results[~normal].max() < 1e-36
+    assert not results[exponents > 200].any()
+
+
+@pytest.mark.skipif(not llvm.SCALES, reason="this processor has no AVX-512")
+def test_avx512_takes_exponents_apart_by_its_own_instructions() -> None:
+    arrays = (FLOATS,) * 3
+    made = next(iter(njit(types.void(*arrays))(attenuate.py_func).inspect_asm().values()))
+    assert re.search(r"\bvscalefps\b.*zmm", made)
+    assert re.search(r"\bvreduceps\b.*zmm", made)
+    assert "psubusw" not in made
 
 
 @pytest.mark.slow
