@@ -3,9 +3,14 @@
 import errno
 import os
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from pipeline.errors import MidframeError
+
+# The disk, or the user's share of it.
+FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
 def require_writable(folder: Path) -> None:
@@ -24,9 +29,20 @@ def require_free(folder: Path, needed: int) -> None:
         raise write_error(folder, OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)), needed)
 
 
+@contextmanager
+def full_disk_told(folder: Path) -> Iterator[None]:
+    """Turn a full disk, met while the block writes in ``folder``, into a `MidframeError`."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno in FULL:
+            raise write_error(folder, error) from None
+        raise
+
+
 def write_error(folder: Path, error: OSError, needed: int | None = None) -> MidframeError:
     """Say in one line why ``needed`` bytes (None: not known) cannot be written in ``folder``."""
-    if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+    if error.errno not in FULL:
         return MidframeError(
             f"{folder}: cannot write here ({error.strerror}); choose another folder"
         )

@@ -21,7 +21,7 @@ from typing import Any
 import psutil
 from pydantic import BaseModel
 
-from pipeline.disk_space import write_error
+from pipeline.disk_space import full_disk_told
 from pipeline.errors import MidframeError
 
 MANIFEST = "manifest.json"
@@ -185,12 +185,11 @@ def publish(directory: Path) -> Iterator[Path]:
             f"{directory}: cannot write here ({error.strerror}); choose another output folder"
         ) from None
     try:
-        yield partial
-        replace(partial, directory)
-    except BaseException as error:
+        with full_disk_told(directory.parent):
+            yield partial
+            replace(partial, directory)
+    except BaseException:
         shutil.rmtree(partial, ignore_errors=True)
-        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise write_error(directory.parent, error) from None
         raise
 
 

@@ -1,7 +1,6 @@
 """Publishing what takes long: a run resumes after it was killed or ran out of disk."""
 
 import contextlib
-import errno
 import glob
 import shutil
 from collections.abc import Iterator
@@ -10,7 +9,7 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-from pipeline.disk_space import require_writable, write_error
+from pipeline.disk_space import full_disk_told, require_writable
 from pipeline.errors import MidframeError
 from pipeline.provenance import check_replaceable, digest, file_digest, package_versions, replace
 
@@ -44,23 +43,21 @@ def publish_resumable(directory: Path, identity: Any) -> Iterator[Path]:
     name = digest([identity, code_digest(), package_versions()])[:16]
     folder = directory.with_name(f".{directory.name}.progress-{name}")
     require_writable(directory.parent)
-    try:
-        with locked(directory.with_name(f".{directory.name}.lock"), directory):
-            folder.mkdir(exist_ok=True)
-            _remove_half_written(folder)
-            try:
-                yield folder
-            except BaseException:
-                with contextlib.suppress(OSError):
-                    folder.rmdir()  # nothing was written
-                raise
-            _remove_half_written(folder)
-            replace(folder, directory)
-            _remove_stale(directory)
-    except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise write_error(directory.parent, error) from None
-        raise
+    with (
+        full_disk_told(directory.parent),
+        locked(directory.with_name(f".{directory.name}.lock"), directory),
+    ):
+        folder.mkdir(exist_ok=True)
+        _remove_half_written(folder)
+        try:
+            yield folder
+        except BaseException:
+            with contextlib.suppress(OSError):
+                folder.rmdir()  # nothing was written
+            raise
+        _remove_half_written(folder)
+        replace(folder, directory)
+        _remove_stale(directory)
 
 
 @contextlib.contextmanager

@@ -24,7 +24,7 @@ CHOICES = ("simple", "tiled")
 VARIABLE = "MIDFRAME_SEPCONV_KERNELS"
 TILED_KERNELS = ("forward", "vertical_gradient", "horizontal_gradient")
 MOST_TAPS, MOST_CHANNELS = 64, 4  # or a tile's samples do not fit in 48 KiB of shared memory
-MOST_ROWS = ((17, 6), (36, 4), (51, 3), (64, 2))  # up to so many taps: with more, registers spill
+MOST_ROWS = ((17, 6), (27, 4), (51, 3), (64, 2))  # up to so many taps: with more, registers spill
 LEAST_WORK = 9  # taps: below, a tile's samples cost more to stage than to use
 MOST_SPAN = 2**29  # elements; an index may go a whole grid beyond before it is compared
 

@@ -18,7 +18,7 @@ from typing import Any
 
 import model
 from model.video.writer import Encoded
-from pipeline.disk_space import require_writable
+from pipeline.disk_space import full_disk_told, require_writable
 from pipeline.errors import MidframeError
 from pipeline.provenance import digest, package_versions
 from pipeline.reading import reading
@@ -136,22 +136,27 @@ def parts_of(target: Path, identity: Any | None) -> Iterator[Parts]:
     """
     target = target.absolute()
     require_writable(target.parent)
+    with full_disk_told(target.parent), _folder(target, identity) as folder:
+        yield Parts(folder)
+
+
+@contextmanager
+def _folder(target: Path, identity: Any | None) -> Iterator[Path]:
     if identity is None:
         with tempfile.TemporaryDirectory(
             prefix=f".{target.name}.parts-", dir=target.parent
         ) as name:
-            yield Parts(Path(name))
+            yield Path(name)
         return
     code = code_digest(Path(model.__file__).parent)
     name = digest([identity, code, code_digest(), package_versions()])[:16]
     folder = target.with_name(f".{target.name}.progress-{name}")
     with locked(target.with_name(f".{target.name}.lock"), target):
         folder.mkdir(exist_ok=True)
-        parts = Parts(folder)
         try:
-            yield parts
+            yield folder
         except BaseException:
-            if not parts.whole():
+            if not Parts(folder).whole():
                 shutil.rmtree(folder)
             raise
         for stale in target.parent.glob(f".{glob.escape(target.name)}.progress-*"):

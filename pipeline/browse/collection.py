@@ -15,7 +15,7 @@ import numpy as np
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from pipeline.browse.columnar import order, spread
+from pipeline.browse.columnar import descending, order, spread
 from pipeline.browse.what_if import CHANGES, WhatIf
 from pipeline.errors import MidframeError
 from pipeline.provenance import MANIFEST
@@ -42,7 +42,7 @@ NUMBERS = (
 )
 MARKS = ("none", "bad", "interesting")
 BINS = 40
-# Answers and orders that are kept: four bytes for each row that matches.
+# Answers that are kept: four bytes for each row that matches.
 KEPT_QUERIES = 8
 
 
@@ -98,7 +98,8 @@ class Collection:
         for window, flag in self.flags.items():
             self.codes["flag"][self._rows_of(window)] = MARKS.index(flag.mark)
         self._answers: OrderedDict[str, NDArray[np.uint32]] = OrderedDict()
-        self._orders: OrderedDict[str, NDArray[np.uint32]] = OrderedDict()
+        # Of every column, four bytes a row for each direction; not of the flags, which change.
+        self._orders: dict[str, NDArray[np.uint32]] = {}
         self._lock = threading.Lock()
 
     def _read_columns(self) -> None:
@@ -157,10 +158,12 @@ class Collection:
         return described
 
     def warm(self) -> None:
-        """Do ahead what the first requests need: the functions compiled, the columns described."""
+        """Do ahead what takes longest: functions compiled, columns described and ordered."""
         _ = self.columns
+        self._order("-motion")
         self.what_if.answer({})
-        self.rows(Query(sort="-motion"))
+        for name in (*self.numbers, *self.codes):
+            self._order(f"-{name}")
 
     def rows(self, query: Query) -> NDArray[np.uint32]:
         """Rows that match, in order.
@@ -201,20 +204,21 @@ class Collection:
         return mask
 
     def _order(self, sort: str) -> NDArray[np.uint32] | None:
-        """All rows in the order of a column, kept for the next query; ``None``: as in the file."""
+        """All rows in the order of a column; ``None``: as in the file."""
         name = sort.removeprefix("-")
         if not name:
             return None
-        with self._lock:
-            if sort in self._orders:
-                return self._orders[sort]
+        if sort in self._orders:
+            return self._orders[sort]
         values = self._column(name, {**self.codes, **self.numbers})
-        places = order(values, descending=sort.startswith("-"))
+        if sort == name:
+            places = order(values)
+        else:
+            upwards = self._order(name)
+            assert upwards is not None
+            places = descending(values, upwards)
         if name != "flag":
-            with self._lock:
-                self._orders[sort] = places
-                while len(self._orders) > KEPT_QUERIES:
-                    self._orders.popitem(last=False)
+            self._orders[sort] = places
         return places
 
     def _column(self, name: str, columns: Mapping[str, NDArray[Any]]) -> NDArray[Any]:

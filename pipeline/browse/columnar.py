@@ -14,38 +14,59 @@ DIGIT = 11
 PASSES = -(-64 // DIGIT)
 
 
-def order(values: NDArray[Any], descending: bool = False) -> NDArray[np.uint32]:
-    """The places of values in their order, equal ones as they stand, uint32 ``[n]``.
+def order(values: NDArray[Any]) -> NDArray[np.uint32]:
+    """The places of values in ascending order, equal ones as they stand, uint32 ``[n]``.
 
     Parameters
     ----------
-    values : whole numbers or floats ``[n]``. Unknown ones (NaN) come last in both directions.
+    values : whole numbers or floats ``[n]``. Unknown ones (NaN) come last.
     """
-    return np.asarray(_order(_keys(values, descending)))
-
-
-def _keys(values: NDArray[Any], descending: bool) -> NDArray[np.uint64]:
-    """Whole numbers in the order of the values."""
     if np.issubdtype(values.dtype, np.floating):
         # With 0 added, both zeros are the same.
-        exact = values.astype(np.float64) + 0.0
-        return np.asarray(_keys_of_floats(exact.view(np.uint64), descending))
-    keys = values.astype(np.int64).view(np.uint64)
-    keys ^= np.uint64(1 << 63)
-    return ~keys if descending else keys
+        keys = _keys_of_floats((values.astype(np.float64) + 0.0).view(np.uint64))
+    else:
+        keys = values.astype(np.int64).view(np.uint64) ^ np.uint64(1 << 63)
+    return np.asarray(_order(keys))
+
+
+def descending(values: NDArray[Any], places: NDArray[np.uint32]) -> NDArray[np.uint32]:
+    """The places of values from the largest down, from those of `order`, uint32 ``[n]``.
+
+    Equal ones stay as they stand, and unknown ones (NaN) last.
+    """
+    return np.asarray(_descending(values, places))
 
 
 @njit(cache=True, nogil=True)
-def _keys_of_floats(bits: NDArray[np.uint64], descending: bool) -> NDArray[np.uint64]:
-    """Negative numbers have all bits turned over, others their sign: then they count upwards."""
+def _descending(values: NDArray[Any], places: NDArray[np.uint32]) -> NDArray[np.uint32]:
+    turned = np.empty_like(places)
+    known = len(places)
+    while known and values[places[known - 1]] != values[places[known - 1]]:
+        known -= 1
+        turned[known] = places[known]
+    at, end = 0, known
+    while end:
+        start = end - 1
+        while start and values[places[start - 1]] == values[places[end - 1]]:
+            start -= 1
+        turned[at : at + end - start] = places[start:end]
+        at, end = at + end - start, start
+    return turned
+
+
+@njit(cache=True, nogil=True)
+def _keys_of_floats(bits: NDArray[np.uint64]) -> NDArray[np.uint64]:
+    """Whole numbers in the order of the values.
+
+    Negative numbers have all bits turned over, others their sign: then they count upwards.
+    """
     top, infinity = np.uint64(1 << 63), np.uint64(0x7FF << 52)
-    flip = ~np.uint64(0) if descending else np.uint64(0)
     keys = np.empty_like(bits)
     for i in range(len(bits)):
         if bits[i] & ~top > infinity:
             keys[i] = ~np.uint64(0)
         else:
-            keys[i] = flip ^ (~bits[i] if bits[i] & top else bits[i] | top)
+            keys[i] = ~bits[i] if bits[i] & top else bits[i] | top
     return keys
 
 

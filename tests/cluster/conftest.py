@@ -10,8 +10,12 @@ from pathlib import Path
 
 import pytest
 
+from pipeline.selection import motion
+from pipeline.selection.motion import score
+from pipeline.settings import MotionSettings
 from tests.cluster.slurm import missing, slurm, wait_for
 
+DENSE = MotionSettings(stride=1)
 ASKED = "MIDFRAME_CLUSTER_TESTS"  # set by `make test-cluster`
 
 
@@ -82,3 +86,11 @@ def cluster() -> Iterator[Slurm]:
     """A SLURM of two nodes with a GPU each, for all tests."""
     with tempfile.TemporaryDirectory(prefix="slurm-") as folder, slurm(Path(folder)) as environment:
         yield Slurm(environment)
+
+
+@pytest.fixture
+def undisturbed(dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Motion, one triplet a task, computed in this process."""
+    monkeypatch.setattr(motion, "PARTITION_PIXELS", 1)
+    score(dataset, tmp_path / "undisturbed", DENSE, workers=0)
+    return tmp_path / "undisturbed"

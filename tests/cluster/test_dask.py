@@ -6,23 +6,11 @@ from pathlib import Path
 import pytest
 
 from pipeline.errors import MidframeError
-from pipeline.selection import motion
 from pipeline.selection.motion import score
-from pipeline.settings import MotionSettings
-from tests.cluster.conftest import Slurm
+from tests.cluster.conftest import DENSE, Slurm
 from tests.cluster.slurm import wait_for
 from tests.conftest import directory_bytes
 from tests.pipeline.conftest import dask_cluster
-
-DENSE = MotionSettings(stride=1)
-
-
-@pytest.fixture
-def undisturbed(dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Motion, one triplet a task, computed in this process."""
-    monkeypatch.setattr(motion, "PARTITION_PIXELS", 1)
-    score(dataset, tmp_path / "undisturbed", DENSE, workers=0)
-    return tmp_path / "undisturbed"
 
 
 def test_slurm_jobs_compute_the_same_bytes_though_one_of_them_is_cancelled(

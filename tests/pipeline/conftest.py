@@ -6,7 +6,7 @@ import subprocess
 import sys
 import time
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from importlib import metadata
 from itertools import islice
 from pathlib import Path
@@ -62,21 +62,28 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
 
 
 @contextlib.contextmanager
-def dask_cluster(folder: Path, workers: int) -> Iterator[tuple[str, subprocess.Popen[bytes]]]:
-    """Start a Dask cluster as a user does; yield its address and the scheduler's process."""
+def dask_cluster(
+    folder: Path, workers: int, options: Sequence[str] = (), more: Sequence[str] = ()
+) -> Iterator[tuple[str, subprocess.Popen[bytes]]]:
+    """Start a Dask cluster as a user does; yield its address and the scheduler's process.
+
+    ``options`` are more of the scheduler's; ``more`` are words before the command of one more
+    worker.
+    """
     environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])}
     contact = folder / "scheduler.json"
     dask = [sys.executable, "-m", "dask"]
     common = ["--scheduler-file", str(contact), "--no-dashboard"]
-    commands = [[*dask, "scheduler", *common, "--port", "0"]]
-    commands += workers * [[*dask, "worker", *common, "--nthreads", "1"]]
+    worker = [*dask, "worker", *common, "--nthreads", "1"]
+    commands = [[*dask, "scheduler", *common, "--port", "0", *options], *workers * [worker]]
+    commands += [[*more, *worker]] if more else []
     processes = [subprocess.Popen(command, env=environment) for command in commands]
     try:
         deadline = time.monotonic() + 60
         while not contact.exists() and time.monotonic() < deadline:
             time.sleep(0.1)
         with Client(scheduler_file=str(contact)) as client:
-            client.wait_for_workers(workers, timeout=60)
+            client.wait_for_workers(len(commands) - 1, timeout=60)
             address = str(client.scheduler.address)
         yield address, processes[0]
     finally:

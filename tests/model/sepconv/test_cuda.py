@@ -130,7 +130,7 @@ def _run_under_address_sanitizer(selected: str, sources: Path) -> subprocess.Com
     """Run tests of this file in a process where each access out of bounds is an error."""
     command = [sys.executable, "-m", "pytest", "-q", "-x", "-s", "-p", "no:cacheprovider"]
     environment = {
-        "LD_PRELOAD": _address_sanitizer(),
+        "LD_PRELOAD": _sanitizer("libasan.so"),
         "ASAN_OPTIONS": "detect_leaks=0",
         "MIDFRAME_TEST_SANITIZE": "1",
         "MIDFRAME_TEST_SOURCES": str(sources),
@@ -147,7 +147,7 @@ def _run_under_address_sanitizer(selected: str, sources: Path) -> subprocess.Com
 
 @pytest.mark.slow
 def test_sanitizer_finds_nothing():
-    # Blocks of the tiled kernels run as 128 threads each, too slow with the sanitizer.
+    # Blocks of the tiled kernels run as 128 threads each: a few of them are watched below.
     run = _run_under_address_sanitizer("on_cpu and not tile", variants.FOLDER)
     assert run.returncode == 0, (run.stdout + run.stderr)[-3000:]
     assert re.search(r"\b\d+ passed", run.stdout)
@@ -167,14 +167,88 @@ def test_sanitizer_finds_a_row_too_many(tmp_path):
     assert "heap-buffer-overflow" in run.stdout + run.stderr
 
 
-def _address_sanitizer() -> str:
+FOUR_TILES = """
+import sys
+from pathlib import Path
+
+import torch
+
+from benchmarks.gpu import on_cpu
+from model.sepconv import cuda
+
+folder, sources, *flags = sys.argv[1:]
+torch.set_num_threads(1)
+frame, gradient = torch.rand(1, 3, 31, 38), torch.rand(1, 3, 26, 33)
+vertical, horizontal = torch.rand(2, 1, 6, 26, 33)
+with on_cpu.cuda_on_cpu(Path(folder), Path(sources), flags):
+    cuda.forward(frame, vertical, horizontal)
+    cuda.gradients(gradient, frame, vertical, horizontal, (False, True, True))
+print("ran to its end")
+"""
+
+
+def _run_tiles_under(kind: str, folder: Path, sources: Path) -> str:
+    """What a process prints that makes four tiles while a sanitizer watches its threads."""
+    folder.mkdir(exist_ok=True)
+    run = subprocess.run(
+        [sys.executable, "-c", FOUR_TILES, str(folder), str(sources), "-g", f"-fsanitize={kind}"],
+        env=os.environ
+        | {
+            "LD_PRELOAD": _sanitizer(f"lib{kind[0]}san.so"),
+            "ASAN_OPTIONS": "detect_leaks=0",
+            variants.VARIABLE: "tiled",
+        },
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=280,
+    )
+    return run.stdout + run.stderr
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["address", "thread"])
+def test_sanitizers_find_nothing_in_tiles(tmp_path, kind):
+    assert _run_tiles_under(kind, tmp_path, variants.FOLDER) == "ran to its end\n"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("kind", "right", "wrong", "found"),
+    [
+        (
+            "thread",
+            "enter(0, BELOW + STEP);\n    __syncthreads();",
+            "enter(0, BELOW + STEP);",
+            "data race",
+        ),
+        (
+            "address",
+            "return inside ? widen(*frame.at(b, c, y, x)) : SUM(0);",
+            "return inside || true ? widen(*frame.at(b, c, y, x)) : SUM(0);",
+            "heap-buffer-overflow",
+        ),
+    ],
+    ids=["a missing barrier", "samples beyond the frame"],
+)
+def test_sanitizers_find_in_tiles(tmp_path, kind, right, wrong, found):
+    for path in variants.FOLDER.glob("*.cu"):
+        shutil.copy(path, tmp_path)
+    copy = tmp_path / "tiled.cu"
+    source = copy.read_text(encoding="utf-8")
+    assert source.count(right) == 1
+    copy.write_text(source.replace(right, wrong), encoding="utf-8")
+    assert found in _run_tiles_under(kind, tmp_path / "build", tmp_path)
+
+
+def _sanitizer(library: str) -> str:
     if shutil.which("g++") is None:
         pytest.skip("no g++ to compile the kernels for the CPU")
     found = subprocess.run(
-        ["g++", "-print-file-name=libasan.so"], capture_output=True, text=True, check=True
+        ["g++", f"-print-file-name={library}"], capture_output=True, text=True, check=True
     ).stdout.strip()
     if not os.path.isabs(found):
-        pytest.skip("g++ comes without AddressSanitizer")
+        pytest.skip(f"g++ comes without {library}")
     return os.path.realpath(found)
 
 

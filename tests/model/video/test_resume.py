@@ -1,5 +1,7 @@
 """A film that was killed goes on where it was, and becomes the same file."""
 
+import errno
+import os
 import signal
 import subprocess
 import sys
@@ -15,7 +17,7 @@ import pytest
 from model.settings import VideoSettings
 from model.video.ahead import ahead
 from model.video.interpolation import FloatFrame, linear
-from model.video.parts import PacketFile, read_packets
+from model.video.parts import PacketFile, parts_of, read_packets
 from model.video.smoothing import interpolate_video
 from model.video.writer import Encoded
 from pipeline.errors import MidframeError
@@ -179,3 +181,13 @@ def test_an_error_ahead_comes_after_the_items_before_it() -> None:
     assert next(taken) == 1
     with pytest.raises(ValueError, match="broken"):
         next(taken)
+
+
+@pytest.mark.parametrize("identity", [None, "one"])
+def test_a_disk_that_fills_up_while_a_part_is_written_is_said(tmp_path: Path, identity) -> None:
+    with (
+        pytest.raises(MidframeError, match=r"not enough space: more needed"),
+        parts_of(tmp_path / "ride.mp4", identity),
+    ):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    assert [path.name for path in tmp_path.iterdir()] == []
