@@ -5,6 +5,7 @@ N others for each parser (`make fuzz`).
 """
 
 import contextlib
+import copy
 import io
 import json
 import os
@@ -130,7 +131,7 @@ def damaged_json(draw: st.DrawFn, seed: bytes) -> bytes:
         if draw(st.booleans()):
             del inner[where[-1]]
         else:
-            inner[where[-1]] = draw(JSON_VALUES)
+            inner[where[-1]] = copy.deepcopy(draw(JSON_VALUES))
     return text_of(tree)
 
 
