@@ -30,7 +30,7 @@ def run(folder):
 from pipeline.selection.motion import score
 from pipeline.settings import MotionSettings
 def run(folder):
-    score(folder / "frames", folder / "motion", MotionSettings(), workers=1)
+    score(folder / "frames", folder / "motion", MotionSettings(method="dis"), workers=1)
 """,
     "cuts": """
 from pipeline.selection.cuts import measure

@@ -38,9 +38,10 @@ CONNECT_TIMEOUT = 20.0  # seconds
 ALLOWED_DEATHS = 3
 SCHEDULER = {
     "distributed.scheduler.allowed-failures": ALLOWED_DEATHS,
-    # What the scheduler remembers of finished tasks; unused here.
-    "distributed.admin.low-level-log-length": 1000,
-    "distributed.admin.log-length": 1000,
+    # What the scheduler remembers of finished tasks, and both sides of sent messages with the tasks
+    # in them; unused here.
+    "distributed.admin.low-level-log-length": 16,
+    "distributed.admin.log-length": 100,
 }
 # What `--scheduler slurm` asks for where neither it nor Dask's settings (`jobqueue.slurm`) say.
 SLURM = "slurm"

@@ -164,7 +164,7 @@ def list_triplets(sequences: Iterable[FrameSequence], settings: MotionSettings) 
         widths.extend([sequence.width] * len(firsts))
     return pd.DataFrame(
         {
-            "sequence": pd.Series(names, dtype=object),
+            "sequence": names,
             "first_frame": np.array(first_frames),
             "height": np.array(heights),
             "width": np.array(widths),

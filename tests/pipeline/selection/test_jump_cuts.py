@@ -1,5 +1,6 @@
 """Jump cuts are found where the picture changes, and nowhere else."""
 
+import cv2
 import numpy as np
 import pytest
 from hypothesis import given
@@ -58,6 +59,13 @@ def test_a_higher_threshold_finds_fewer_cuts(bikes_clip: FrameSequence) -> None:
     counts = [len(cuts_among(distances, threshold)) for threshold in (1e-3, 8e-3, 5e-2, 1.0)]
     assert counts == sorted(counts, reverse=True)
     assert counts[-1] == 0
+
+
+@pytest.mark.parametrize("bins", [2, 3, 8, 100, 255, 256])
+def test_counts_are_those_of_opencv(bins: int) -> None:
+    frame = np.random.default_rng(bins).integers(0, 256, (37, 41, 3), np.uint8)
+    expected = [cv2.calcHist([frame], [channel], None, [bins], [0, 256]) for channel in range(3)]
+    np.testing.assert_array_equal(histogram_counts(frame, bins), np.reshape(expected, (3, bins)))
 
 
 def test_one_frame_has_no_neighbours() -> None:

@@ -6,9 +6,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pipeline.frames.sequences import FrameSequence
+from pipeline.errors import MidframeError
+from pipeline.frames.sequences import FrameSequence, open_frames
 from pipeline.selection import cuts
-from pipeline.selection.cuts import measure
+from pipeline.selection.cuts import CutDistances, measure
 from pipeline.selection.measures import VERSION, FrameMeter
 from pipeline.settings import CutSettings, DatasetSettings
 from pipeline.sources.datasets import fetch
@@ -103,6 +104,22 @@ def test_measures_of_an_earlier_version_are_not_used(
     frames = make(mine, tmp_path / "frames", "histogram")
     monkeypatch.setattr("pipeline.selection.measures.VERSION", VERSION + 1)
     assert "video" in decoded(frames, tmp_path / "cuts", CutSettings(), monkeypatch)
+
+
+@pytest.mark.parametrize("group", [1, 3, 7])
+def test_distances_are_read_alike_however_the_table_is_cut_into_groups(
+    mine: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, group: int
+) -> None:
+    frames = make(mine, tmp_path / "frames", "histogram")
+    measure(frames, tmp_path / "one", CutSettings(), workers=0)
+    monkeypatch.setattr(cuts, "ROW_GROUP", group)
+    measure(frames, tmp_path / "many", CutSettings(), workers=0)
+    one, many = CutDistances(tmp_path / "one"), CutDistances(tmp_path / "many")
+    assert one.sequences() == many.sequences() == [each.name for each in open_frames(frames)]
+    for name in one.sequences():
+        np.testing.assert_array_equal(one.of(name), many.of(name))
+    with pytest.raises(MidframeError, match="holds no distances of sequence 'boat'"):
+        many.of("boat")
 
 
 def test_the_measures_have_the_same_bytes_for_any_number_of_workers(
