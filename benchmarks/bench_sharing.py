@@ -18,6 +18,7 @@ With --demo: how long every step from videos to a table takes, with the demonstr
 import argparse
 import contextlib
 import os
+import signal
 import statistics
 import subprocess
 import sys
@@ -103,16 +104,18 @@ def measure(
 ) -> float:
     """The mean rate of trainings that run at once, in samples a second."""
     trainings = [Training(count, seconds, group) for count in threads]
-    for training in trainings:
-        training.wait_until_ready()
-    loops = [
-        subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(busy_loops)
-    ]
+    loops: list[subprocess.Popen[bytes]] = []
     try:
+        for training in trainings:
+            training.wait_until_ready()
+        for _ in range(busy_loops):
+            loops.append(subprocess.Popen([sys.executable, "-c", "while True: pass"]))
         for training in trainings:
             training.go()
         return statistics.mean(training.rate() for training in trainings)
     finally:
+        for training in trainings:
+            training.end()
         for loop in loops:
             loop.kill()
             loop.wait(60)
@@ -233,6 +236,8 @@ def main() -> None:
     parser.add_argument("--demo", action="store_true", help="measure the demonstration instead")
     parser.add_argument("--step", type=int, help=argparse.SUPPRESS)
     given = parser.parse_args()
+    # Whoever ends this ends the trainings too.
+    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
     if given.step is not None:
         use_threads(given.step or choose_threads().count, exactly=bool(given.step))
         step_forever(given.seconds)
