@@ -17,7 +17,9 @@ def convert(network: SepConv) -> None:
     third of the time of the convolution. What is computed does not change by that.
     """
     network.bfloat16()
-    if not torch.backends.mkldnn.is_available():
+    # PyTorch does not promise to keep the joined operation.
+    joins = hasattr(torch.ops.mkldnn, "_convolution_pointwise")
+    if not (torch.backends.mkldnn.is_available() and joins):
         return
     for layers in [module for module in network.modules() if isinstance(module, nn.Sequential)]:
         for place in range(len(layers) - 1):

@@ -167,7 +167,8 @@ def user_files(wildcards):
             files, _ = read_list(Path(settings.path))
             found = [listed_file.path for listed_file in files]
         else:
-            found = [path for _, path in find_sequences(Path(settings.path))]
+            root = Path(settings.path)
+            found = [root / inside for _, inside in find_sequences(root)]
     except MidframeError as error:
         raise WorkflowError(str(error)) from None
     return listed + [
