@@ -236,13 +236,13 @@ def _found(meta: Any) -> Found:
 def all_at_once(
     function: Callable[[T], object], items: list[T], label: str, size: Callable[[T], int]
 ) -> None:
-    """Call ``function`` with each item, `AT_ONCE` at a time, showing megabytes as they are done."""
+    """Call ``function`` with each item, `AT_ONCE` at a time, showing kilobytes as they are done."""
     with ThreadPoolExecutor(AT_ONCE) as pool:
         try:
             done = zip(items, pool.map(function, items), strict=True)
-            total = sum(map(size, items))
-            sizes = (size(item) for item, _ in done)
-            for _ in progress(sizes, total, label, "bytes", amount=lambda count: count):
+            kilobytes = [-(-size(item) // 1000) for item in items]
+            shown = zip(kilobytes, done, strict=True)
+            for _ in progress(shown, sum(kilobytes), label, "kB", amount=lambda one: one[0]):
                 pass
         except BaseException:
             pool.shutdown(cancel_futures=True)

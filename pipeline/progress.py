@@ -44,4 +44,5 @@ def progress(
             last = now
             rate = done / max(now - start, 1e-9)
             left = max(total - done, 0) / rate
-            notice(f"{label}: {done}/{total} {unit}, {rate:.3g} {unit}/s, {left:.0f} s left")
+            fast = f"{rate:,.0f}" if rate >= 1000 else f"{rate:.3g}"
+            notice(f"{label}: {done}/{total} {unit}, {fast} {unit}/s, {left:.0f} s left")
