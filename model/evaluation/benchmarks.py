@@ -13,7 +13,7 @@ from PIL import Image, UnidentifiedImageError
 
 from pipeline.errors import MidframeError
 from pipeline.frames.decoding import IMAGE_MODES, IMAGE_SUFFIXES
-from pipeline.reading import explain
+from pipeline.reading import explain, reading
 
 SNU_FILM_SUBSETS = ("easy", "medium", "hard", "extreme")
 
@@ -150,8 +150,9 @@ def _snu_film(folder: Path, subset: str | None) -> list[ImageTriplet]:
         if len(names) != 3:
             raise MidframeError(f"{file}: '{line}' does not name three images")
         first, truth, third = (folder / name for name in names)
-        sequence = Path(names[0]).parent.relative_to("test").as_posix()
-        triplets.append(ImageTriplet(sequence, int(first.stem), (first, truth, third)))
+        with reading(file, f"'{names[0]}' is not test/…/NUMBER.png"):
+            sequence = Path(names[0]).parent.relative_to("test").as_posix()
+            triplets.append(ImageTriplet(sequence, int(first.stem), (first, truth, third)))
     return triplets
 
 

@@ -26,6 +26,7 @@ from pipeline.frames.sequences import Frame
 from pipeline.processor import computes_bfloat16
 from pipeline.progress import notice
 from pipeline.provenance import partial_path, remove_abandoned
+from pipeline.reading import explain
 
 if TYPE_CHECKING:
     from model.network.architecture import SepConv
@@ -314,8 +315,9 @@ def read_image(path: Path) -> Frame:
         raise MidframeError(f"{path}: no such image") from None
     except UnidentifiedImageError:
         raise MidframeError(f"{path}: not an image that can be read") from None
-    except (OSError, SyntaxError) as error:
-        raise MidframeError(f"{path}: not a readable image ({error})") from None
+    # Pillow asks for as much memory as a damaged length says.
+    except (OSError, SyntaxError, ValueError, MemoryError) as error:
+        raise MidframeError(f"{path}: not a readable image ({explain(error)})") from None
 
 
 @contextmanager

@@ -43,8 +43,10 @@ DAMAGE = (
     struct.error,
     EOFError,
     ValueError,
+    IndexError,
     NotImplementedError,
     RecursionError,
+    MemoryError,  # of a dictionary of LZMA that is as large as its head says
 )
 
 
