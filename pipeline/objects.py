@@ -12,16 +12,13 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 from pipeline.disk_space import write_error
 from pipeline.errors import MidframeError
 from pipeline.extras import needs
 from pipeline.locations import Url
 from pipeline.progress import progress
-
-if TYPE_CHECKING:
-    pass
 
 T = TypeVar("T")
 Result = TypeVar("Result")

@@ -125,13 +125,7 @@ def test_a_table(folders: dict[str, Path], stage: str, table: str) -> None:
         parse = lambda path: PatchStore.open(path).candidates()  # noqa: E731
     file = folders[name] / table
     with kept(file) as content:
-
-        @examples(40)
-        @given(changed=damaged([content]))
-        def test(changed: bytes) -> None:
-            survives(lambda path: parse(path.parent), file, changed)
-
-        test()
+        damage_bytes(parse, file, content)
         for changed in [*each_value(content), *truncations(content, 20)]:
             survives(lambda path: parse(path.parent), file, changed)
 
@@ -141,13 +135,7 @@ def test_scores(folders: dict[str, Path], stage: str) -> None:
     name, parse = opened(stage)
     file = folders[name] / SCORES
     with kept(file) as content:
-
-        @examples(60)
-        @given(changed=damaged([content]))
-        def test(changed: bytes) -> None:
-            survives(lambda path: parse(path.parent), file, changed)
-
-        test()
+        damage_bytes(parse, file, content)
 
 
 def test_a_file_of_a_store_of_pixels_or_coordinates(folders: dict[str, Path]) -> None:
@@ -155,6 +143,15 @@ def test_a_file_of_a_store_of_pixels_or_coordinates(folders: dict[str, Path]) ->
     for file in sorted((store / "patches.zarr").rglob("zarr.json")):
         with kept(file) as content:
             damage_metadata(store, file, content)
+
+
+def damage_bytes(parse: Opener, file: Path, content: bytes) -> None:
+    @examples(50)
+    @given(changed=damaged([content]))
+    def test(changed: bytes) -> None:
+        survives(lambda path: parse(path.parent), file, changed)
+
+    test()
 
 
 def damage_metadata(store: Path, file: Path, content: bytes) -> None:

@@ -118,15 +118,20 @@ def test_twelve_bits_stay_twelve_in_hevc_and_become_ten_in_h264(
     assert "12 bits become 10" in capsys.readouterr().err
 
 
+def assert_own_frames_are_kept(pictures: list[Any], found: list[av.VideoFrame]) -> None:
+    """Every other frame has the very levels of the source's."""
+    for picture, frame in zip(pictures, found[::2], strict=True):
+        for plane, kept in zip(picture, planes(frame), strict=True):
+            np.testing.assert_array_equal(plane, kept)
+
+
 def test_twelve_bits_stay_exactly_as_they_are_in_ffv1(tmp_path: Path) -> None:
     pictures = moving("yuv422p12le", 3)
     source = encode_planes(tmp_path / "in.mkv", pictures, "yuv422p12le")
     interpolate_video(source, tmp_path / "out.mkv", linear, 2, settings("ffv1"))
     found = decode(tmp_path / "out.mkv")
     assert {frame.format.name for frame in found} == {"yuv422p12le"}
-    for picture, frame in zip(pictures, found[::2], strict=True):
-        for plane, kept in zip(picture, planes(frame), strict=True):
-            np.testing.assert_array_equal(plane, kept)
+    assert_own_frames_are_kept(pictures, found)
     near(planes(found[1])[:1], [(pictures[0][0].astype(float) + pictures[1][0]) / 2], 0.6)
 
 
@@ -143,9 +148,7 @@ def test_ten_bit_vp9_is_read_with_ten_and_written_by_codecs_that_have_them(
     interpolate_video(source, tmp_path / "out.mkv", linear, 2, settings("ffv1"))
     found = decode(tmp_path / "out.mkv")
     assert {frame.format.name for frame in found} == {"yuv420p10le"}
-    for picture, frame in zip(pictures, found[::2], strict=True):
-        for plane, kept in zip(picture, planes(frame), strict=True):
-            np.testing.assert_array_equal(plane, kept)
+    assert_own_frames_are_kept(pictures, found)
     capsys.readouterr()
     interpolate_video(source, tmp_path / "out.mp4", linear, 2, settings("hevc"))
     assert decode(tmp_path / "out.mp4")[1].format.name == "yuv420p10le"
