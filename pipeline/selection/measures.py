@@ -98,9 +98,13 @@ def kept_measures(sequence: FrameSequence, settings: CutSettings) -> Measures | 
     with reading(sequence.changes, "make the dataset again"), np.load(sequence.changes) as stored:
         if int(stored["version"]) != VERSION:
             return None
-        measures = Measures(stored["counts"], stored["changes"])
+        # Of a damaged member NumPy may hand on the bytes as they are.
+        counts = np.asarray(stored["counts"], np.uint32).reshape(-1, 3, KEPT_BINS)
+        width = len(CHANGES) + len(FITS)
+        changes = np.asarray(stored["changes"], np.float32).reshape(-1, width)
+    measures = Measures(counts, changes)
     first, stop = sequence.offset, sequence.offset + sequence.frame_count
-    if len(measures.counts) < stop or measures.changes.shape[1] != len(CHANGES) + len(FITS):
+    if len(measures.counts) < stop:
         return None
     measures = measures.part(first, stop)
     missing = np.isnan(measures.changes[:, len(CHANGES)]).any()
