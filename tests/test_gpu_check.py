@@ -120,6 +120,19 @@ def test_a_part_that_breaks_or_hangs_is_named_and_the_others_run() -> None:
     assert "Failed: breaks, hangs." in report.markdown(outcomes, "quick", 2.0)
 
 
+def test_outcomes_that_arrive_together_or_in_pieces_are_told_apart() -> None:
+    waits = [(parts.Part(name, "none", 1, 1), 60.0) for name in "abc"]
+    child = """
+import os, sys, time
+for piece in (b'{"part": "a", "state": "ok", "seconds": 0.0}\\n{"part": "b", "state":',
+              b' "ok", "seconds": 0.0}\\n{"part": "c", "state": "ok", "seconds": 0.0}\\n'):
+    os.write(int(sys.argv[1]), piece)
+    time.sleep(0.2)
+"""
+    outcomes = supervisor.supervise([sys.executable, "-c", child], waits, 200, lambda line: None)
+    assert [(o["part"], o["state"]) for o in outcomes] == [("a", "ok"), ("b", "ok"), ("c", "ok")]
+
+
 def test_without_a_device_nothing_else_is_tried() -> None:
     waits = [(part, 60.0) for part in PARTS[1:]]
     outcomes = supervisor.supervise([sys.executable, "-c", CHILD], waits, 200, lambda line: None)

@@ -43,9 +43,10 @@ def supervise(command: Sequence[str], parts: Sequence[tuple[Part, float]], total
             return outcomes + [{"part": part.name, **why} for part, _ in parts[1:]]
         left = parts[len(outcomes) :]
         child, results = _start(command, [part.name for part, _ in left])
+        lines = Lines(results)
         try:
             for part, seconds in left:
-                outcome = _next(results, part.name, min(seconds, deadline - time.monotonic()))
+                outcome = _next(lines, part.name, min(seconds, deadline - time.monotonic()))
                 outcomes.append(outcome)
                 tell(f"{outcome['state']:8}{outcome['seconds']:6.1f} s  {part.name}")
                 if outcome.pop("ended", False) or outcomes[0]["state"] == "failed":
@@ -72,25 +73,47 @@ def _end(child: subprocess.Popen[bytes]) -> None:
     child.wait(timeout=30)
 
 
-def _next(results: IO[bytes], name: str, seconds: float) -> Outcome:
-    """The child's next line, or why there is none."""
+class Lines:
+    """The child's lines, each waited for; it may have written several before one is asked for."""
+
+    def __init__(self, results: IO[bytes]) -> None:
+        self._results = results
+        self._read = b""
+
+    def next(self, seconds: float) -> bytes:
+        """The next line.
+
+        Raises
+        ------
+        TimeoutError : when it does not come in time.
+        EOFError : when the child closed its end before it.
+        """
+        deadline = time.monotonic() + seconds
+        while b"\n" not in self._read:
+            patience = deadline - time.monotonic()
+            if patience <= 0 or not select.select([self._results], [], [], patience)[0]:
+                raise TimeoutError(f"took more time than it has ({max(seconds, 0):.0f} s)")
+            piece = self._results.read(65536)
+            if not piece:
+                raise EOFError("its process ended")
+            self._read += piece
+        line, self._read = self._read.split(b"\n", 1)
+        return line
+
+
+def _next(lines: Lines, name: str, seconds: float) -> Outcome:
+    """The child's next outcome, or why there is none."""
     begin = time.monotonic()
-    line = b""
-    while not line.endswith(b"\n"):
-        patience = seconds - (time.monotonic() - begin)
-        ready = patience > 0 and select.select([results], [], [], patience)[0]
-        piece = results.read(65536) if ready else None
-        if not piece:
-            state = "took more time than it has" if piece is None else "its process ended"
-            return {
-                "part": name,
-                "state": "failed",
-                "seconds": time.monotonic() - begin,
-                "error": f"{state} ({max(seconds, 0):.0f} s)" if piece is None else state,
-                "ended": True,
-            }
-        line += piece
-    return json.loads(line)
+    try:
+        return json.loads(lines.next(seconds))
+    except (TimeoutError, EOFError) as why:
+        return {
+            "part": name,
+            "state": "failed",
+            "seconds": time.monotonic() - begin,
+            "error": str(why),
+            "ended": True,
+        }
 
 
 def run_parts(machine: Any, pipe: int, names: Sequence[str]) -> None:
