@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from benchmarks.bench_sepconv import row_loop
 from benchmarks.gpu.machine import Machine, kernels
 from benchmarks.gpu.operator_parts import tensors
 from model.network.architecture import SepConv
@@ -79,17 +80,6 @@ def _fma_rate(machine: Machine) -> float:
             kernel((blocks,), (threads,), arguments)
 
     return blocks * threads * rounds * 16 / machine.seconds(run, 0.3)
-
-
-def row_loop(frame: Tensor, vertical: Tensor, horizontal: Tensor) -> Tensor:
-    """PyTorch alone: one row of the kernel after the other."""
-    taps, height, width = vertical.shape[1:]
-    across = horizontal.permute(0, 2, 3, 1).unsqueeze(1)
-    output = frame.new_zeros(*frame.shape[:2], height, width)
-    for i in range(taps):
-        windows = frame[:, :, i : i + height].unfold(3, taps, 1)
-        output = output + (windows * across).sum(dim=-1) * vertical[:, None, i]
-    return output
 
 
 def operator_speed(machine: Machine) -> dict[str, Any]:
