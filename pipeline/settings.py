@@ -44,8 +44,7 @@ class Settings(BaseModel):
             known = list(cls.model_fields)
             for key in data:
                 if key not in known:
-                    # pydantic's messages are UTF-8, in which not every key of JSON can stand.
-                    shown = _escaped(str(key))
+                    shown = _shown(key)
                     nearest = difflib.get_close_matches(shown, known, n=1, cutoff=0.5)
                     hint = f"did you mean '{nearest[0]}'? " if nearest else ""
                     raise PydanticCustomError(
@@ -75,19 +74,20 @@ def validate(cls: type[SettingsType], data: Any, source: str) -> SettingsType:
     except UnicodeEncodeError as error:  # from above, or from a message of pydantic's
         wrong = error.object[error.start : error.end]
         before = error.object[max(error.start - 60, 0) : error.start]
-        place = f"'{_escaped(wrong)}' behind '{_escaped(before)}'"
+        place = f"'{_shown(wrong)}' behind '{_shown(before)}'"
         problems = [f"{place} is no character; write what belongs there in UTF-8"]
     else:
         return settings
     raise MidframeError("\n".join(f"{source}: {problem}" for problem in problems))
 
 
-def _escaped(text: str) -> str:
-    return text.encode(errors="backslashreplace").decode()
+def _shown(key: Any) -> str:
+    """A key in a message, which is short, on one line and UTF-8, as not every key of JSON is."""
+    return _QUOTE.repr(str(key))[1:-1]
 
 
 def _describe(problem: Any) -> str:
-    path = ".".join(str(part) for part in problem["loc"])
+    path = ".".join(map(_shown, problem["loc"]))
     if problem["type"] == "unknown_key":
         path = ".".join(filter(None, [path, problem["ctx"]["key"]]))
         return f"{path}: {problem['msg']}"

@@ -96,6 +96,7 @@ HALF = b'{"datasets": {"a": {"source": "list", "path": "\\ud800"}}}'
 @example(content=HALF)
 @example(content=HALF[:-1] + b', "patches": {"p": {"datasets": ["\\ud800"]}}}')
 @example(content=HALF[:-3] + b', "\\udcff": 1}}}')
+@example(content=b'{"%s": 1, "patches": {"%s": {"x": 1}}}' % (b"a" * 9_000, b"a" * 9_000))
 def test_an_experiment_of_any_shape(tmp_path: Path, content: bytes) -> None:
     survives(
         lambda file: load(MotionSettings, "{" + file.read_text("latin-1")[1:]),
