@@ -6,6 +6,7 @@ names the nearest known one, and every error gives the path of the key and what 
 
 import difflib
 import json
+import os
 import reprlib
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -43,12 +44,13 @@ class Settings(BaseModel):
             known = list(cls.model_fields)
             for key in data:
                 if key not in known:
-                    nearest = difflib.get_close_matches(str(key), known, n=1, cutoff=0.5)
+                    shown = _shown(key)
+                    nearest = difflib.get_close_matches(shown, known, n=1, cutoff=0.5)
                     hint = f"did you mean '{nearest[0]}'? " if nearest else ""
                     raise PydanticCustomError(
                         "unknown_key",
                         "unknown key '{key}'; {hint}known keys: {known}",
-                        {"key": str(key), "hint": hint, "known": ", ".join(known)},
+                        {"key": shown, "hint": hint, "known": ", ".join(known)},
                     )
         return data
 
@@ -63,15 +65,29 @@ def validate(cls: type[SettingsType], data: Any, source: str) -> SettingsType:
         given.
     """
     try:
-        return cls.model_validate(data)
+        settings = cls.model_validate(data)
+        # Texts become names and contents of files, where half a surrogate pair (JSON's "\\ud800")
+        # has no place. Names that are not UTF-8 are let through as Python spells them.
+        os.fsencode(json.dumps(settings.model_dump(), ensure_ascii=False))
     except ValidationError as error:
-        raise MidframeError(
-            "\n".join(f"{source}: {_describe(problem)}" for problem in error.errors())
-        ) from None
+        problems = [_describe(problem) for problem in error.errors()]
+    except UnicodeEncodeError as error:  # from above, or from a message of pydantic's
+        wrong = error.object[error.start : error.end]
+        before = error.object[max(error.start - 60, 0) : error.start]
+        place = f"'{_shown(wrong)}' behind '{_shown(before)}'"
+        problems = [f"{place} is no character; write what belongs there in UTF-8"]
+    else:
+        return settings
+    raise MidframeError("\n".join(f"{source}: {problem}" for problem in problems))
+
+
+def _shown(key: Any) -> str:
+    """A key in a message, which is short, on one line and UTF-8, as not every key of JSON is."""
+    return _QUOTE.repr(str(key))[1:-1]
 
 
 def _describe(problem: Any) -> str:
-    path = ".".join(str(part) for part in problem["loc"])
+    path = ".".join(map(_shown, problem["loc"]))
     if problem["type"] == "unknown_key":
         path = ".".join(filter(None, [path, problem["ctx"]["key"]]))
         return f"{path}: {problem['msg']}"

@@ -85,6 +85,7 @@ def read_list(
     with reading(dataset / MANIFEST, FETCH_AGAIN):
         known = str(manifest["sequences_sha256"])
         root = dataset / manifest["root"]
+        link = root.readlink() if root.is_symlink() else None
         skip_bad = manifest["settings"]["on_bad_frame"] == "skip"
     if not file.is_file():
         raise MidframeError(f"{file}: is gone; {FETCH_AGAIN}")
@@ -92,7 +93,6 @@ def read_list(
     if hashlib.sha256(lines).hexdigest() != known:
         raise MidframeError(f"{file}: has changed; {FETCH_AGAIN}")
     ends = np.flatnonzero(np.frombuffer(lines, np.uint8) == ord("\n"))
-    link = root.readlink() if root.is_symlink() else None
 
     def make(number: int) -> FrameSequence:
         with reading(file, FETCH_AGAIN):

@@ -100,11 +100,12 @@ def damaged(draw: st.DrawFn, seeds: list[bytes]) -> bytes:
     return bytes(content)
 
 
+JSON_TEXTS = st.sampled_from(["", "x", "\0", "../../..", "/", "\ud800", "a" * 5000, "1/0", "-1"])
 JSON_VALUES = st.one_of(
+    JSON_TEXTS,
     st.none(),
     st.booleans(),
     st.sampled_from([0, -1, 1 << 31, 1 << 70, 10**400, 1e308, float("nan"), float("inf"), -0.5]),
-    st.sampled_from(["", "x", "\0", "../../..", "/", "\ud800", "a" * 5000, "1/0", "-1"]),
     st.sampled_from([[], {}, [[]], [None], {"": None}, [1, 2], {"kind": 1}]),
 )
 
@@ -119,7 +120,7 @@ def places(value: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
 
 @st.composite
 def damaged_json(draw: st.DrawFn, seed: bytes) -> bytes:
-    """JSON in which one or two values are others, or gone."""
+    """JSON in which one or two values are others, or gone, or have another key."""
     tree = json.loads(seed)
     for _ in range(draw(st.integers(1, 2))):
         where = draw(st.sampled_from(list(places(tree))))
@@ -128,8 +129,11 @@ def damaged_json(draw: st.DrawFn, seed: bytes) -> bytes:
         inner = tree
         for key in where[:-1]:
             inner = inner[key]
-        if draw(st.booleans()):
+        kind = draw(st.integers(0, 2))
+        if kind == 0:
             del inner[where[-1]]
+        elif kind == 1 and isinstance(inner, dict):
+            inner[draw(JSON_TEXTS)] = inner.pop(where[-1])
         else:
             inner[where[-1]] = copy.deepcopy(draw(JSON_VALUES))
     return text_of(tree)

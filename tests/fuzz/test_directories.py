@@ -33,7 +33,15 @@ from pipeline.sources.resumable_http import _read_version
 from pipeline.store.evaluation_files import FORMAT_VERSION, KIND, SCORES
 from pipeline.store.motion_store import MotionStore
 from pipeline.store.patch_store import PatchStore
-from tests.fuzz.damaging import damaged, examples, json_like, saved, survives, truncations
+from tests.fuzz.damaging import (
+    damaged,
+    examples,
+    json_like,
+    saved,
+    survives,
+    text_of,
+    truncations,
+)
 
 
 @contextmanager
@@ -108,6 +116,10 @@ def test_a_manifest(folders: dict[str, Path], stage: str) -> None:
             survives(lambda path: parse(path.parent), file, changed)
 
         test()
+        manifest = json.loads(content)
+        for key in manifest:
+            long_name = text_of(manifest | {key: "a" * 5000})  # too long for a file system
+            survives(lambda path: parse(path.parent), file, long_name)
 
 
 @pytest.mark.parametrize(

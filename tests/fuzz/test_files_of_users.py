@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 import yaml
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from PIL import Image
 
@@ -87,8 +87,16 @@ def test_settings_in_a_file(tmp_path: Path, content: bytes) -> None:
     )
 
 
+# Half of a surrogate pair, which JSON can spell and UTF-8 cannot.
+HALF = b'{"datasets": {"a": {"source": "list", "path": "\\ud800"}}}'
+
+
 @examples(60)
 @given(content=json_like(json.dumps(yaml.safe_load(SETTINGS[0])).encode()))
+@example(content=HALF)
+@example(content=HALF[:-1] + b', "patches": {"p": {"datasets": ["\\ud800"]}}}')
+@example(content=HALF[:-3] + b', "\\udcff": 1}}}')
+@example(content=b'{"%s": 1, "patches": {"%s": {"x": 1}}}' % (b"a" * 9_000, b"a" * 9_000))
 def test_an_experiment_of_any_shape(tmp_path: Path, content: bytes) -> None:
     survives(
         lambda file: load(MotionSettings, "{" + file.read_text("latin-1")[1:]),

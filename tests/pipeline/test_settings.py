@@ -1,5 +1,6 @@
 """A wrong setting is told by its path, what is allowed, and the nearest known key."""
 
+import os
 from pathlib import Path
 
 import pytest
@@ -37,11 +38,18 @@ def test_the_command_line_goes_before_the_file() -> None:
         ('{"part": [0.5, 0.2]}', "part: needs two fractions, 0 <= from < to <= 1"),
         ('{"tries": 5}', r"max_taken: at most tries \(5\) windows can be taken, not 20"),
         ('{"a": ', "--settings: not valid YAML or JSON"),
+        (r'{"sequences": ["\ud800"]}', r"'\\ud800' behind '.*\"sequences\": \[\"' is no character"),
+        (r'{"\ud800": 1}', r"unknown key '\\ud800'"),
     ],
 )
 def test_a_wrong_setting_is_explained(text: str, said: str) -> None:
     with pytest.raises(MidframeError, match=said):
         load(PatchSettings, text)
+
+
+def test_a_name_that_is_not_utf_8_is_a_name() -> None:
+    path = os.fsdecode(b"b\xff")
+    assert load(DatasetSettings, '{"source": "folder"}', path=path).path == path
 
 
 def test_every_wrong_key_has_a_line_of_its_own() -> None:

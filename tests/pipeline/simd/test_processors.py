@@ -7,12 +7,10 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-import llvmlite.binding
 import numpy as np
 import pytest
 from numba import njit, types
 
-from pipeline.flow.bilateral_filter import _sum_row
 from pipeline.flow.optical_flow import compute_flow
 from pipeline.flow.window_costs import fill_differences
 from pipeline.simd import llvm
@@ -25,28 +23,10 @@ from pipeline.simd.registers import (
     load16,
     store,
 )
+from tests.pipeline.simd.processors import code_for_any_processor, compiled, sum_row
 
 ROOT = Path(__file__).parents[3]
 FLOATS = types.Array(types.float32, 1, "C")
-
-
-# Compiled here once more, for no processor in particular.
-_sum_row_anywhere = njit(forceinline=True)(_sum_row.py_func)
-
-
-@njit
-def sum_row(taps, columns, distance, exp2, pixels, sums):  # type: ignore[no-untyped-def]
-    """The inner loop of the filter, for a row of taps."""
-    coefficients = (
-        broadcast16_from(exp2, 0),
-        broadcast16_from(exp2, 1),
-        broadcast16_from(exp2, 2),
-        broadcast16_from(exp2, 3),
-    )
-    p = broadcast16_from(pixels, 0)
-    n = columns.size
-    w, x, y = _sum_row_anywhere(taps, columns, 0, n, 0, distance, coefficients, False, p, p, p)
-    store(sums, 0, w + x + y)
 
 
 KERNELS: dict[str, tuple[Callable[..., None], tuple[types.Type, ...]]] = {
@@ -62,25 +42,14 @@ KERNELS: dict[str, tuple[Callable[..., None], tuple[types.Type, ...]]] = {
 
 
 @pytest.fixture(params=KERNELS)
-def code(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+def code(request: pytest.FixtureRequest) -> str:
     """LLVM's code of a kernel, for no processor in particular."""
-    monkeypatch.setattr(llvm, "SCALES", False)
-    function, signature = KERNELS[request.param]
-    compiled = njit(signature, error_model="numpy", no_cpython_wrapper=True)(function)
-    text: str = compiled.inspect_llvm(signature)
-    assert "llvm.x86" not in text  # of another processor LLVM would end the process
-    text = re.sub(r'^target (datalayout|triple) = ".*"$', "", text, flags=re.MULTILINE)
-    return re.sub(r'"(target-cpu|target-features|tune-cpu|probe-stack)"="[^"]*"', "", text)
+    return code_for_any_processor(*KERNELS[request.param])
 
 
 def assembly(code: str, triple: str, features: str = "") -> str:
     """What LLVM makes of it for a processor."""
-    llvmlite.binding.initialize_all_targets()
-    llvmlite.binding.initialize_all_asmprinters()
-    target = llvmlite.binding.Target.from_triple(triple)
-    machine = target.create_target_machine(features=features, opt=3)
-    module = llvmlite.binding.parse_assembly(code)
-    module.triple, module.data_layout = triple, str(machine.target_data)
+    module, machine = compiled(code, triple, features)
     return str(machine.emit_assembly(module))
 
 
