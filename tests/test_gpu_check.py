@@ -57,7 +57,7 @@ with warnings.catch_warnings(record=True) as warned:
         model.network.losses.l1(network(*frames), frames[0]).backward()
 assert sum("numba" in str(warning.message) for warning in warned) == 1, warned
 """
-    subprocess.run([sys.executable, "-c", program], check=True, env=bare, cwd=ROOT, timeout=120)
+    subprocess.run([sys.executable, "-c", program], check=True, env=bare, cwd=ROOT, timeout=240)
 
 
 @pytest.mark.slow
