@@ -188,7 +188,9 @@ def test_a_full_disk_is_one_line_and_what_is_written_is_kept(
 class Backwards(Cluster):
     """Does the last task first."""
 
-    def map(self, function: Callable[[Any], Any], tasks: Iterable[Any]) -> Iterator[Any]:
+    def map(
+        self, function: Callable[[Any], Any], tasks: Iterable[Any], ahead: int = 0
+    ) -> Iterator[Any]:
         for task in reversed(list(tasks)):
             yield task, function(task)
 
