@@ -30,7 +30,8 @@ import av
 import numpy as np
 
 from pipeline.frames.sequences import FrameSequence, check_sequence
-from pipeline.frames.video import Upright, look_at_video
+from pipeline.frames.upright import Upright
+from pipeline.frames.video import look_at_video
 from pipeline.settings import DatasetSettings
 from pipeline.sources.datasets import fetch
 

@@ -29,8 +29,9 @@ KEPT_MEMORY = {
 }
 ENVIRONMENT = dict.fromkeys(THREAD_COUNTS, "1") | KEPT_MEMORY
 # Tasks handed to the scheduler for each thread of the workers: enough to keep them busy, few enough
-# that neither the scheduler nor this process holds more as the work grows.
-TASKS_AHEAD = 16
+# that neither the scheduler nor this process holds more as the work grows. Of those that take
+# seconds, and name hundreds of files, fewer.
+TASKS_AHEAD, LARGE_TASKS_AHEAD = 16, 2
 # Seconds after which the workers are counted again: some may have joined or left.
 COUNT_INTERVAL = 5.0
 CONNECT_TIMEOUT = 20.0  # seconds
@@ -50,18 +51,29 @@ SLURM_JOB = {"cores": 1, "memory": "4GB"}
 
 
 class Cluster:
-    """Where tasks run: in this process, or on the workers of a Dask client."""
+    """Where tasks run: in this process, or on the workers of a Dask client.
 
-    def __init__(self, client: "Client | None") -> None:
-        self._client = client
+    ``threads`` are those that will be there if there is work for them; that many tasks, at least,
+    are taken to run at once.
+    """
+
+    def __init__(self, client: "Client | None", threads: int = 1) -> None:
+        self._client, self._threads = client, threads
 
     def map(
-        self, function: Callable[[Task], Result], tasks: Iterable[Task]
+        self,
+        function: Callable[[Task], Result],
+        tasks: Iterable[Task],
+        ahead: int = TASKS_AHEAD,
     ) -> Iterator[tuple[Task, Result]]:
         """Yield each task with its result as it is done, in any order.
 
         An exception in a task is raised here, and tasks that have not started are dropped. If a
         worker dies, another runs its task again.
+
+        Parameters
+        ----------
+        ahead : tasks for each thread of the workers that exist at once.
 
         Raises
         ------
@@ -79,7 +91,7 @@ class Cluster:
         remaining = iter(tasks)
         running: dict[Any, Task] = {}
         completed = as_completed()
-        threads, counted = _count_threads(client), time.monotonic()
+        threads, counted = self._count_threads(client), time.monotonic()
 
         def submit(count: int) -> None:
             batch = list(islice(remaining, max(count, 0)))
@@ -88,15 +100,15 @@ class Cluster:
                 running.update(zip((future.key for future in futures), batch, strict=True))
                 completed.update(futures)
 
-        submit(threads * TASKS_AHEAD)
+        submit(threads * ahead)
         try:
             # By batches: a message for each task would cost more than a small task itself.
             for batch in completed.batches():
                 for future, result in zip(batch, client.gather(batch), strict=True):
                     yield running.pop(future.key), result
                 if time.monotonic() - counted > COUNT_INTERVAL:
-                    threads, counted = _count_threads(client), time.monotonic()
-                submit(threads * TASKS_AHEAD - len(running))
+                    threads, counted = self._count_threads(client), time.monotonic()
+                submit(threads * ahead - len(running))
         except KilledWorker as error:
             raise MidframeError(
                 f"{running[error.task]}: {error.allowed_failures + 1} workers died while running "
@@ -107,10 +119,9 @@ class Cluster:
                 "the Dask scheduler is gone; start it again, and then this command"
             ) from None
 
-
-def _count_threads(client: "Client") -> int:
-    """Threads of all workers: that many tasks run at once."""
-    return max(sum(client.nthreads().values()), 1)
+    def _count_threads(self, client: "Client") -> int:
+        """Threads of all workers: that many tasks run at once."""
+        return max(sum(client.nthreads().values()), self._threads)
 
 
 @contextlib.contextmanager
@@ -143,8 +154,8 @@ def connect(workers: int | None = None, scheduler: str | None = None) -> Iterato
     with needs("cluster", "--workers" if scheduler is None else scheduler):
         from distributed import Client
     if scheduler is not None and scheduler.split(":")[0] == SLURM:
-        with _start_jobs(scheduler) as jobs, Client(jobs) as client:
-            yield Cluster(client)
+        with _start_jobs(scheduler) as (jobs, most), Client(jobs) as client:
+            yield Cluster(client, most)
     elif scheduler is not None:
         # `Cluster.map` reports in one line that the scheduler is gone.
         logging.getLogger("distributed.client").setLevel(logging.CRITICAL)
@@ -200,8 +211,8 @@ def _start_workers(count: int) -> Iterator["LocalCluster"]:
 
 
 @contextlib.contextmanager
-def _start_jobs(scheduler: str) -> Iterator[Any]:
-    """Workers in batch jobs, which come with the work and end with the block."""
+def _start_jobs(scheduler: str) -> Iterator[tuple[Any, int]]:
+    """Workers in batch jobs, which come with the work and end with the block; their threads."""
     _, _, given = scheduler.partition(":")
     if given and not (given.isdigit() and int(given)):
         raise MidframeError(f"--scheduler {scheduler}: {SLURM}:N takes a number of jobs, 1 or more")
@@ -217,7 +228,7 @@ def _start_jobs(scheduler: str) -> Iterator[Any]:
             f"--scheduler {scheduler}: needs dask-jobqueue, which is not installed: pip install "
             "'midframe[slurm]'"
         ) from None
-    asked = {
+    asked: dict[str, Any] = {
         name: dask.config.get(f"jobqueue.{SLURM}.{name}", None) or default
         for name, default in SLURM_JOB.items()
     }
@@ -234,4 +245,4 @@ def _start_jobs(scheduler: str) -> Iterator[Any]:
         # One job waits for work from the start; the first tasks tell how long one takes.
         jobs.adapt(minimum_jobs=1, maximum_jobs=most, target_duration="2s")
         notice(f"workers: SLURM jobs of {asked['cores']} processes, {most} at most")
-        yield jobs
+        yield jobs, most * asked["cores"]

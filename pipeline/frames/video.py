@@ -15,11 +15,11 @@ from pathlib import Path
 
 import av
 import numpy as np
-from av.video.reformatter import VideoReformatter
 
 from pipeline.frames.damage import ends_too_early, undecodable
-from pipeline.frames.decoding import COLOUR_CONVERSION, BadFrameError, Frame, Look, error_reason
+from pipeline.frames.decoding import BadFrameError, Frame, Look, error_reason
 from pipeline.frames.fields import deinterlaced
+from pipeline.frames.upright import Upright, quarter_turns
 from pipeline.frames.video_index import UNKNOWN, VideoIndex, checksum, identify
 from pipeline.progress import notice
 
@@ -83,31 +83,6 @@ def choose_stream(
         raise BadFrameError(f"{path}: has no video stream")
     best = container.streams.best("video")
     return best if best in videos else videos[0]
-
-
-class Upright:
-    """Converts the decoded pictures of a video to frames; kept, since setting it up takes time."""
-
-    def __init__(self) -> None:
-        self._reformatter = VideoReformatter()
-
-    def __call__(self, picture: av.VideoFrame) -> Frame:
-        """A picture as uint8 RGB ``[H, W, 3]``, turned as every player shows it.
-
-        Values of more than 8 bits are rounded, and the curve of brightness is kept: a picture of
-        high dynamic range is not mapped to another one.
-        """
-        # One thread: the processes are the parallelism, and by default each conversion starts some.
-        converted = self._reformatter.reformat(
-            picture, format="rgb24", interpolation=COLOUR_CONVERSION, threads=1
-        )
-        turned = np.rot90(converted.to_ndarray(), quarter_turns(picture))
-        return np.ascontiguousarray(turned, np.uint8)
-
-
-def quarter_turns(frame: av.VideoFrame) -> int:
-    """Quarter turns, anticlockwise, that a player applies to the picture: 0 to 3."""
-    return round(frame.rotation / 90) % 4
 
 
 def look_at_video(

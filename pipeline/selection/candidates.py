@@ -10,7 +10,6 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence, Set
 from dataclasses import asdict, dataclass
 from functools import lru_cache, partial
-from itertools import takewhile
 from pathlib import Path
 
 import numpy as np
@@ -30,7 +29,7 @@ from pipeline.settings import PatchSettings
 from pipeline.store.flags import Window
 from pipeline.store.motion_store import MotionStore
 
-# Triplets in one partition: a second of work or so.
+# Triplets in one partition, of one sequence or of several short ones: a second of work or so.
 PARTITION_TRIPLETS = 32
 # Rows of the table in one group, at least; and tables that are held before they become one.
 ROW_GROUP, MOST_WAITING = 2**14, 16
@@ -59,8 +58,8 @@ WHOLE_SCHEMA = SCHEMA.append(pa.field("sample", pa.int64()))
 
 
 @dataclass(frozen=True)
-class Partition:
-    """Triplets of one sequence that one task judges.
+class Piece:
+    """Triplets of one sequence. A partition, which one task judges, consists of some of these.
 
     Attributes
     ----------
@@ -84,14 +83,14 @@ class Partitions:
 
     Attributes
     ----------
-    sequences : name of each one's sequence, ascending.
+    sequences : name of the first sequence in each, ascending.
     sizes : triplets in each.
     make : the partition of a number.
     """
 
     sequences: Sequence[str]
     sizes: NDArray[np.int64]
-    make: Callable[[int], Partition]
+    make: Callable[[int], tuple[Piece, ...]]
 
     def __len__(self) -> int:
         return len(self.sequences)
@@ -138,7 +137,7 @@ def judge(
         int(partitions.sizes[missing].sum()),
         "sampling",
         "triplets",
-        amount=lambda done: len(done[0][0].rows),
+        amount=lambda done: sum(len(piece.rows) for piece in done[0][0]),
     ):
         pass
     return _join(partitions, table, parts, settings.max_per_sequence, excluded)
@@ -154,26 +153,29 @@ def _open_motion(path: Path, modified: int) -> MotionStore:
     return MotionStore(path)
 
 
-def _judge_partition(task: tuple[Partition, Path, PatchSettings]) -> None:
-    partition, file, settings = task
-    manifest = partition.motion / MANIFEST
-    motion = _open_motion(partition.motion, manifest.stat().st_mtime_ns if manifest.exists() else 0)
-    candidates: list[Candidate] = []
-    for row, first_frame, changes in zip(
-        partition.rows, partition.first_frames, partition.changes, strict=True
-    ):
-        windows = WindowMotion(motion.flow(partition.sequence, row))
-        candidates += sample_triplet(
-            (partition.sequence, first_frame),
-            partition.frame_size,
-            partial(windows.score, size=settings.patch_size, statistic=settings.statistic),
-            changes,
-            settings,
-        )
+def _judge_partition(task: tuple[tuple[Piece, ...], Path, PatchSettings]) -> None:
+    pieces, file, settings = task
+    candidates = [candidate for piece in pieces for candidate in _judge(piece, settings)]
     rows = pa.Table.from_pylist([asdict(candidate) for candidate in candidates], SCHEMA)
     unfinished = file.with_suffix(f".{os.getpid()}")
     pq.write_table(rows, unfinished)
     os.replace(unfinished, file)
+
+
+def _judge(piece: Piece, settings: PatchSettings) -> Iterator[Candidate]:
+    manifest = piece.motion / MANIFEST
+    motion = _open_motion(piece.motion, manifest.stat().st_mtime_ns if manifest.exists() else 0)
+    for row, first_frame, changes in zip(
+        piece.rows, piece.first_frames, piece.changes, strict=True
+    ):
+        windows = WindowMotion(motion.flow(piece.sequence, row))
+        yield from sample_triplet(
+            (piece.sequence, first_frame),
+            piece.frame_size,
+            partial(windows.score, size=settings.patch_size, statistic=settings.statistic),
+            changes,
+            settings,
+        )
 
 
 def _join(
@@ -182,16 +184,21 @@ def _join(
     """Put the partitions' files into one, number the samples, and count."""
     windows: Counter[Reason] = Counter()
     samples = 0
-    limit_of, limit = "", 0.0
+    limit_of, limit = None, 0.0
     waiting: list[pa.Table] = []
     with pq.ParquetWriter(table, WHOLE_SCHEMA) as writer:
-        for number, sequence in enumerate(partitions.sequences):
+        for number in range(len(partitions)):
             rows = pq.ParquetFile(_part(parts, number)).read().to_pandas()
             taken = (rows["reason"] == Reason.TAKEN).to_numpy()
             if cap is not None:
-                if not number or limit_of != sequence:
-                    limit_of, limit = sequence, _limit(partitions, parts, number, cap)
-                kept = taken & (rows["lot"] < limit).to_numpy()
+                kept, lots = taken.copy(), rows["lot"].to_numpy()
+                for sequence in rows["sequence"].unique():
+                    here = (rows["sequence"] == sequence).to_numpy()
+                    if sequence != limit_of:
+                        later = _later_lots(partitions, parts, number, sequence)
+                        limit = lot_limit(np.concatenate([lots[here & taken], *later]), cap)
+                        limit_of = sequence
+                    kept &= ~here | (lots < limit)
                 rows.loc[taken & ~kept, "reason"] = Reason.ENOUGH_OF_SEQUENCE.value
                 taken = kept
             if excluded:
@@ -216,19 +223,16 @@ def _join(
     return Counts(int(partitions.sizes.sum()), dict(windows))
 
 
-def _limit(partitions: Partitions, parts: Path, first: int, cap: int) -> float:
-    """Below which lot windows of a sequence are kept, whose first partition has this number."""
-    of_sequence = takewhile(
-        lambda number: partitions.sequences[number] == partitions.sequences[first],
-        range(first, len(partitions)),
-    )
-    lots = [
-        pq.read_table(
-            _part(parts, number), columns=["lot"], filters=[("reason", "=", Reason.TAKEN.value)]
-        )
-        for number in of_sequence
-    ]
-    return lot_limit(pa.concat_tables(lots)["lot"].to_numpy(), cap)
+def _later_lots(
+    partitions: Partitions, parts: Path, number: int, sequence: str
+) -> Iterator[NDArray[np.float64]]:
+    """Lots of the windows taken from a sequence in the partitions after one that holds it."""
+    taken = [("reason", "=", Reason.TAKEN.value), ("sequence", "=", sequence)]
+    for later in range(number + 1, len(partitions)):
+        if partitions.sequences[later] != sequence:
+            return
+        table = pq.read_table(_part(parts, later), columns=["lot"], filters=taken)
+        yield table["lot"].to_numpy()
 
 
 def read_taken(table: Path, count: int) -> Iterator[pd.DataFrame]:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 import cv2
 import numpy as np
+from numba import njit
 from numpy.typing import NDArray
 
 from pipeline.frames.sequences import Frame
@@ -89,10 +90,32 @@ def change(a: Luma, b: Luma) -> tuple[float, float]:
 
     Returns that of the pixels that differ most, and that of all.
     """
-    differences = cv2.absdiff(a, b).ravel()
-    count = max(int(len(differences) * CHANGING_PART), 1)
-    most = np.partition(differences, -count)[-count:]
-    return float(most.mean()), float(differences.mean())
+    largest = max(int(a.size * CHANGING_PART), 1)
+    of_largest, of_all = _sums_of_differences(
+        np.ascontiguousarray(a).reshape(-1), np.ascontiguousarray(b).reshape(-1), largest
+    )
+    return of_largest / largest, of_all / a.size
+
+
+@njit(cache=True, nogil=True)
+def _sums_of_differences(a: Luma, b: Luma, largest: int) -> tuple[int, int]:
+    """The sum of so many largest absolute differences of values in a row, and the sum of all."""
+    # As in `jump_cuts`, neighbours count in tables of their own.
+    tables = np.zeros((4, 256), np.int64)
+    in_fours = len(a) // 4 * 4
+    for place in range(0, in_fours, 4):
+        for part in range(4):
+            tables[part, abs(np.int64(a[place + part]) - np.int64(b[place + part]))] += 1
+    for place in range(in_fours, len(a)):
+        tables[0, abs(np.int64(a[place]) - np.int64(b[place]))] += 1
+    counts = tables[0] + tables[1] + tables[2] + tables[3]
+    of_largest = of_all = 0
+    left = largest
+    for level in range(255, 0, -1):
+        of_all += level * counts[level]
+        of_largest += level * min(left, counts[level])
+        left -= min(left, counts[level])
+    return of_largest, of_all
 
 
 def black_bars(picture: Luma) -> Bars:

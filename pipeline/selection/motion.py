@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from pipeline.cluster import connect
+from pipeline.cluster import LARGE_TASKS_AHEAD, connect
 from pipeline.errors import MidframeError
 from pipeline.flow.optical_flow import Flow, compute_flow
 from pipeline.frames.losses import Loss, list_once, load, merge, read_remaining, save
@@ -124,6 +124,7 @@ def score(
                     cluster.map(
                         compute_partition,
                         _partitions(sequences, triplets, missing, folder, settings),
+                        LARGE_TASKS_AHEAD,
                     ),
                     total,
                     "optical flow",

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from pipeline.cluster import Cluster, connect
+from pipeline.cluster import LARGE_TASKS_AHEAD, Cluster, connect
 from pipeline.errors import MidframeError
 from pipeline.frames.losses import Loss, list_once, load, merge, read_remaining, save
 from pipeline.frames.sequences import FrameSequence
@@ -195,7 +195,7 @@ def _write_store(
     shards = _shards(store, table, sequences, settings, missing)
     losses: list[Loss] = []
     for _, lost in progress(
-        cluster.map(_write_shard, shards),
+        cluster.map(_write_shard, shards, LARGE_TASKS_AHEAD),
         min(missing.count(True) * settings.shard_samples, samples),
         "patches",
         "patches",

@@ -4,7 +4,7 @@ from array import array
 from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from itertools import groupby
+from itertools import groupby, pairwise
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +22,7 @@ from pipeline.frames.sequences import (
 )
 from pipeline.progress import notice
 from pipeline.provenance import MANIFEST, input_digest, read_manifest
-from pipeline.selection.candidates import PARTITION_TRIPLETS, Partition, Partitions
+from pipeline.selection.candidates import PARTITION_TRIPLETS, Partitions, Piece
 from pipeline.selection.cuts import CutDistances
 from pipeline.selection.sampling import Triplet, draw_triplets
 from pipeline.settings import PatchSettings
@@ -198,20 +198,27 @@ class Choice:
 
     def partitions(self) -> Partitions:
         """The triplets in partitions."""
-        starts, place = array("q"), 0
+        # Where each piece, of one sequence, begins; and the first piece of each partition.
+        starts, firsts, place, room = array("q"), array("q"), 0, 0
         for _, first_frames in self.first_frames():
-            starts.extend(range(place, place + len(first_frames), PARTITION_TRIPLETS))
-            place += len(first_frames)
-        names = [self._chosen[self._owner[start]].name for start in starts]
-        sizes = np.diff(np.append(np.array(starts, np.int64), place))
+            stop = place + len(first_frames)
+            for start in range(place, stop, PARTITION_TRIPLETS):
+                size = min(stop - start, PARTITION_TRIPLETS)
+                if size > room:
+                    firsts.append(len(starts))
+                    room = PARTITION_TRIPLETS
+                starts.append(start)
+                room -= size
+            place = stop
+        bounds = np.append(np.array(starts, np.int64), place)
+        pieces = np.append(np.array(firsts, np.int64), len(starts))
 
-        def make(number: int) -> Partition:
-            start = starts[number]
+        def make_piece(start: int, stop: int) -> Piece:
             one = self._chosen[self._owner[start]]
-            first_frames = tuple(self._first[start : start + int(sizes[number])])
+            first_frames = tuple(self._first[start:stop])
             sequence, dataset = one.sequence(), one.dataset
             in_store = dataset.motion.first_frames(one.name)
-            return Partition(
+            return Piece(
                 dataset.source.motion.absolute(),
                 one.name,
                 (sequence.height, sequence.width),
@@ -220,7 +227,12 @@ class Choice:
                 tuple(dataset.cuts.of_triplets(one.name, first_frames)),
             )
 
-        return Partitions(names, sizes, make)
+        def make(number: int) -> tuple[Piece, ...]:
+            within = bounds[pieces[number] : pieces[number + 1] + 1].tolist()
+            return tuple(make_piece(start, stop) for start, stop in pairwise(within))
+
+        names = [self._chosen[self._owner[starts[first]]].name for first in firsts]
+        return Partitions(names, np.diff(bounds[pieces]), make)
 
 
 def _triplets(chosen: Iterable[Chosen], settings: PatchSettings) -> Iterator[Triplet]:

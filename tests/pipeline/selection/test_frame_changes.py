@@ -29,6 +29,17 @@ def ratios(frames: list[Frame]) -> NDArray[np.float64]:
     return np.array([repeat_ratio(np.array(pair)) for pair in pairwise(changes)])
 
 
+@pytest.mark.parametrize("shape", [(90, 160), (32, 33), (1, 7)])
+@pytest.mark.parametrize("most", [1, 9, 255])
+def test_a_change_is_the_mean_of_the_largest_differences_and_that_of_all(
+    shape: tuple[int, int], most: int
+) -> None:
+    a, b = np.random.default_rng(0).integers(0, most + 1, (2, *shape), np.uint8)
+    differences = np.sort(np.abs(a.astype(int) - b), axis=None)
+    tenth = differences[-max(a.size // 10, 1) :]
+    assert change(a, b) == (tenth.mean(), differences.mean())
+
+
 def pulled_down(frames: list[Frame]) -> tuple[list[Frame], list[bool]]:
     """24 frames a second in 30: every fourth frame twice; and which triplets hold a copy."""
     order = [index for k in range(len(frames)) for index in ([k, k] if k % 4 == 3 else [k])]

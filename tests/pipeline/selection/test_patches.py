@@ -134,6 +134,7 @@ def killed(task):
     return original(task)
 
 setattr(module, name, killed)
+selection.PARTITION_TRIPLETS = 3
 settings = PatchSettings.model_validate_json(sys.argv[2])
 patches.sample([selection.Source(*map(Path, sys.argv[4:]))], Path(sys.argv[3]), settings, 0)
 """
@@ -143,8 +144,14 @@ patches.sample([selection.Source(*map(Path, sys.argv[4:]))], Path(sys.argv[3]), 
     ("where", "left"), [("judge", "parts/*.parquet"), ("write", "*/triplet/c/*")]
 )
 def test_a_killed_run_is_taken_up_and_gives_the_same_bytes(
-    source: Source, in_shards: Path, tmp_path: Path, where: str, left: str
+    source: Source,
+    in_shards: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    where: str,
+    left: str,
 ) -> None:
+    monkeypatch.setattr("pipeline.selection.triplets.PARTITION_TRIPLETS", 3)
     settings = with_settings(shard_samples=3)
     paths = [str(path) for path in dataclasses.astuple(source)]
     done = subprocess.run(
@@ -188,7 +195,9 @@ def test_a_full_disk_is_one_line_and_what_is_written_is_kept(
 class Backwards(Cluster):
     """Does the last task first."""
 
-    def map(self, function: Callable[[Any], Any], tasks: Iterable[Any]) -> Iterator[Any]:
+    def map(
+        self, function: Callable[[Any], Any], tasks: Iterable[Any], ahead: int = 0
+    ) -> Iterator[Any]:
         for task in reversed(list(tasks)):
             yield task, function(task)
 
@@ -231,6 +240,19 @@ def test_another_sequence_changes_no_choice(
         candidates = PatchStore.open(tmp_path / name).candidates().drop(columns="sample")
         tables[name] = candidates[candidates["sequence"] == "ride"].reset_index(drop=True)
     pd.testing.assert_frame_equal(tables["one"], tables["both"])
+
+
+@pytest.mark.parametrize("cap", [None, 2])
+def test_how_triplets_are_shared_among_tasks_changes_no_choice(
+    source: Source, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cap: int | None
+) -> None:
+    settings, choices = with_settings(max_per_sequence=cap), []
+    for size in (1, 2, 5, 32):
+        monkeypatch.setattr("pipeline.selection.triplets.PARTITION_TRIPLETS", size)
+        sample([source], tmp_path / f"{size}", settings, workers=0)
+        choices.append(PatchStore.open(tmp_path / f"{size}").candidates())
+    for others in choices[1:]:
+        pd.testing.assert_frame_equal(others, choices[0])
 
 
 @pytest.mark.parametrize("count", [1, 4, 1000])
