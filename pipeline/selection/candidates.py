@@ -55,6 +55,9 @@ SCHEMA = pa.schema(
 )
 # In the whole table also each window's place in the store, or -1.
 WHOLE_SCHEMA = SCHEMA.append(pa.field("sample", pa.int64()))
+# What a store takes of the table; and rows that are read of it at once.
+OF_SAMPLES = ["sequence", "first_frame", "top", "left", "motion", "cut_distance", "sample"]
+ROWS_READ = 2**12
 
 
 @dataclass(frozen=True)
@@ -236,10 +239,10 @@ def _later_lots(
 
 
 def read_taken(table: Path, count: int) -> Iterator[pd.DataFrame]:
-    """The rows of the windows taken, in order, ``count`` at a time (the last time fewer)."""
+    """`OF_SAMPLES` of the windows taken, in order, ``count`` at a time (the last time fewer)."""
     waiting: list[pd.DataFrame] = []
     with pq.ParquetFile(table) as file:
-        for batch in file.iter_batches():
+        for batch in file.iter_batches(ROWS_READ, columns=OF_SAMPLES):
             rows = batch.to_pandas()
             waiting.append(rows[rows["sample"] >= 0])
             while sum(map(len, waiting)) >= count:
