@@ -23,11 +23,15 @@ from model.network.losses import l1
 from model.network_shape import NetworkShape
 
 SCRIPT = Path(__file__).parents[1] / "gpu_check.py"
-GAIN = 3.0  # decibels above linear interpolation that 200 steps must reach
+# Decibels above linear interpolation that 200 steps must reach. A CPU reaches 10; kernels that are
+# predicted for another patch, in training too, reach 0.6.
+GAIN = 3.0
 STEPS = 200
-# Adam at this rate, rising at first and falling to nothing in the second half.
+# Of Adam. Adamax at 4e-3, enough where all patches move alike, was at -5.6 dB after 75 steps.
 LEARNING_RATE, WARMUP = 2e-3, 20
-REACH = 1  # pixels down or to the right between neighbouring frames, at most
+# Pixels down or to the right between neighbouring frames, at most. With 2, 24 motions instead of 8,
+# a CPU reached 3.3 dB of the squared error of all patches, too near to what is asked.
+REACH = 1
 MOTIONS = [
     (down, right)
     for down in range(-REACH, REACH + 1)

@@ -22,7 +22,7 @@ COMPILER, PROCESSOR = "aarch64-linux-gnu-gcc", "qemu-aarch64"
 
 pytestmark = pytest.mark.skipif(
     not (shutil.which(COMPILER) and shutil.which(PROCESSOR)),
-    reason=f"needs {COMPILER} and {PROCESSOR} (Debian: gcc-aarch64-linux-gnu, qemu-user)",
+    reason=f"needs {COMPILER}, its C library and {PROCESSOR} (Debian: `.ci/run` names them)",
 )
 
 # All that these kernels ask of numba's runtime: memory of arrays, which is counted and freed.
