@@ -28,6 +28,7 @@ from pipeline.selection.window_motion import WindowMotion
 from pipeline.settings import PatchSettings
 from pipeline.store.flags import Window
 from pipeline.store.motion_store import MotionStore
+from pipeline.store.patch_store import COORDINATES
 
 # Triplets in one partition, of one sequence or of several short ones: a second of work or so.
 PARTITION_TRIPLETS = 32
@@ -56,7 +57,7 @@ SCHEMA = pa.schema(
 # In the whole table also each window's place in the store, or -1.
 WHOLE_SCHEMA = SCHEMA.append(pa.field("sample", pa.int64()))
 # What a store takes of the table; and rows that are read of it at once.
-OF_SAMPLES = ["sequence", "first_frame", "top", "left", "motion", "cut_distance", "sample"]
+OF_SAMPLES = [*(name for name in COORDINATES if name in SCHEMA.names), "sample"]
 ROWS_READ = 2**12
 
 
