@@ -82,7 +82,39 @@ def reduce(picture: Luma) -> Luma:
     height, width = picture.shape
     scale = min(1.0, (REDUCED_PIXELS / (height * width)) ** 0.5)
     size = (max(round(width * scale), SMALLEST_SIDE), max(round(height * scale), SMALLEST_SIDE))
-    return np.asarray(cv2.resize(picture, size, interpolation=cv2.INTER_AREA), np.uint8)
+    reduced = np.empty(size[::-1], np.uint8)
+    _average_areas(np.ascontiguousarray(picture), reduced)
+    return reduced
+
+
+@njit(cache=True, nogil=True)
+def _average_areas(picture: Luma, reduced: Luma) -> None:
+    """Each pixel the mean of the area that it covers, rounded; what it covers in part counts so.
+
+    As OpenCV's INTER_AREA, but in integers, and several times as fast where the sides are no
+    multiples.
+    """
+    (height, width), (rows, columns) = picture.shape, reduced.shape
+    line = np.empty(width, np.uint32)
+    # Lengths are counted in parts of a pixel, so many that every border falls between two.
+    left = np.arange(columns) * width
+    first, last = left // columns, (left + width - 1) // columns
+    before, behind = left - first * columns, (last + 1) * columns - (left + width)
+    scale = 1 / (height * width)
+    for row in range(rows):
+        top, bottom = row * height, (row + 1) * height
+        line[:] = 0
+        for y in range(top // rows, -(-bottom // rows)):
+            share = np.uint32(min(bottom, (y + 1) * rows) - max(top, y * rows))
+            for x in range(width):
+                line[x] += np.uint32(share * np.uint32(picture[y, x]))
+        for column in range(columns):
+            whole = np.int64(0)
+            for x in range(first[column], last[column] + 1):
+                whole += np.int64(line[x])
+            total = columns * whole - before[column] * np.int64(line[first[column]])
+            total -= behind[column] * np.int64(line[last[column]])
+            reduced[row, column] = np.uint8(np.rint(total * scale))
 
 
 def change(a: Luma, b: Luma) -> tuple[float, float]:

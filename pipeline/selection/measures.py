@@ -18,7 +18,7 @@ from pipeline.selection.jump_cuts import distances_of_counts, histogram_counts
 from pipeline.settings import CutSettings
 
 # To be raised when a measure changes, so that those of earlier datasets are not used.
-VERSION = 1
+VERSION = 2
 # Bins of the histograms that are kept; those of fewer are sums of these.
 KEPT_BINS = 32
 HISTOGRAMS = ("red", "green", "blue")

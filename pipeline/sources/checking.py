@@ -136,8 +136,11 @@ def _state(path: Path, parts: Sequence[Part]) -> tuple[int, int]:
     return int(digest([states, asked])[:16], 16), sum(size for size, _ in states)
 
 
-def check(task: Check) -> None:
-    """Read a file from end to end, and write down what it is, or why it cannot be used."""
+def check(task: Check) -> bool:
+    """Read a file from end to end, and write down what it is, or why it cannot be used.
+
+    Returns whether any of it cannot.
+    """
     meter = None
     if task.settings.measure != "nothing":
         meter = FrameMeter(KEPT_BINS, fits=task.settings.measure == "flow")
@@ -181,6 +184,7 @@ def check(task: Check) -> None:
     partial = task.record.with_name(f"{task.record.name}.partial")
     partial.write_text(json.dumps(found), encoding="utf-8")
     partial.replace(task.record)
+    return bool(bad)
 
 
 def _at(part: Part, error: BadFrameError) -> str:
@@ -245,22 +249,22 @@ def check_files(
     if len(missing) < count:
         notice(f"checking frames: {count - len(missing)} of {count} sequences are done")
     with connect(workers, scheduler) as cluster:
-        for task, _ in progress(
+        for task, any_bad in progress(
             cluster.map(check, (tasks[number] for number in missing)),
             len(missing),
             "checking frames",
             "sequences",
         ):
-            if settings.on_bad_frame == "error":
-                _refuse_bad(task)
+            if any_bad and settings.on_bad_frame == "error":
+                _refuse_bad(task.found())
     skipped: list[dict[str, Any]] = []
     order: list[tuple[str, int, int]] = []  # name, number of the file, and of its entry
     kept: dict[str, set[str]] = {INDEX: set(), CHANGES: set()}
     frames = 0
     for number, task in enumerate(tasks):
-        if settings.on_bad_frame == "error":
-            _refuse_bad(task)
         found = task.found()
+        if settings.on_bad_frame == "error":
+            _refuse_bad(found)
         for at, entry in enumerate(found["entries"]):
             # One text in memory where both names are alike.
             order.append((task.name if entry["name"] == task.name else entry["name"], number, at))
@@ -298,7 +302,6 @@ def _remove_stale(dataset: Path, kept: Mapping[str, Set[str]]) -> None:
                 file.unlink()
 
 
-def _refuse_bad(task: Check) -> None:
-    found = task.found()
+def _refuse_bad(found: Mapping[str, Any]) -> None:
     for _, _, reason in [] if found["left_out"] else found["bad"]:
         raise MidframeError(f"{reason}; fix or remove it, or set on_bad_frame: skip")

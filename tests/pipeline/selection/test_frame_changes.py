@@ -2,8 +2,11 @@
 
 from itertools import pairwise
 
+import cv2
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from pipeline.frames.sequences import Frame, FrameSequence, open_frames
@@ -27,6 +30,42 @@ def ratios(frames: list[Frame]) -> NDArray[np.float64]:
     """Repeat ratio of every triplet of neighbouring frames."""
     changes = [change(reduce(luma(a)), reduce(luma(b)))[0] for a, b in pairwise(frames)]
     return np.array([repeat_ratio(np.array(pair)) for pair in pairwise(changes)])
+
+
+def shares(length: int, count: int) -> NDArray[np.float64]:
+    """How much of each pixel lies in each of ``count`` equal parts of a line, in pixels."""
+    parts, pixels = np.arange(count)[:, None] * length / count, np.arange(length)
+    ends = np.minimum(parts + length / count, pixels + 1)
+    return np.maximum(ends - np.maximum(parts, pixels), 0)
+
+
+@given(height=st.integers(1, 900), width=st.integers(1, 900), seed=st.integers(0, 99))
+def test_a_reduced_picture_is_the_mean_of_the_areas_that_its_pixels_cover(
+    height: int, width: int, seed: int
+) -> None:
+    picture = np.random.default_rng(seed).integers(0, 256, (height, width), np.uint8)
+    reduced = reduce(picture)
+    rows, columns = reduced.shape
+    sums = shares(height, rows) @ picture @ shares(width, columns).T
+    means = sums * (rows * columns) / (height * width)
+    assert np.abs(reduced - means).max() <= 0.5 + 1e-6
+
+
+@pytest.mark.parametrize("size", [(360, 640), (720, 1280), (1080, 1920), (90, 160)])
+def test_a_picture_is_reduced_by_a_whole_number_as_opencv_reduces_it(size: tuple[int, int]) -> None:
+    picture = np.random.default_rng(0).integers(0, 256, size, np.uint8)
+    expected = cv2.resize(picture, (160, 90), interpolation=cv2.INTER_AREA)
+    np.testing.assert_array_equal(reduce(picture), expected)
+
+
+@pytest.mark.parametrize("size", [(272, 640), (480, 854), (800, 1920), (544, 1280)])
+def test_a_picture_is_reduced_as_opencv_does_but_for_rounding(size: tuple[int, int]) -> None:
+    picture = np.random.default_rng(0).integers(0, 256, size, np.uint8)
+    reduced = reduce(picture)
+    expected = cv2.resize(picture, reduced.shape[::-1], interpolation=cv2.INTER_AREA)
+    different = reduced != expected
+    assert different.mean() < 1e-3
+    assert np.abs(reduced[different].astype(int) - expected[different]).max(initial=0) <= 1
 
 
 @pytest.mark.parametrize("shape", [(90, 160), (32, 33), (1, 7)])
