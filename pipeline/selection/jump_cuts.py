@@ -38,21 +38,31 @@ def histogram_counts(frame: Frame, bins: int = DEFAULT_BINS) -> NDArray[np.uint3
     return counts
 
 
-@njit(cache=True, nogil=True)
 def _level_counts(values: NDArray[np.uint8]) -> NDArray[np.uint32]:
-    """How often each level occurs in each channel, uint32 ``[3, 256]``, of RGB values in a row.
+    """How often each level occurs in each channel, uint32 ``[3, 256]``, of RGB values in a row."""
+    # Eight pixels are three words.
+    in_words = len(values) // 24 * 24
+    counts: NDArray[np.uint32] = _counts_of_words(values[:in_words].view("<u8"))
+    for place in range(in_words, len(values)):
+        counts[place % 3, values[place]] += 1
+    return counts
 
-    Twice as fast as OpenCV: each of four neighbouring pixels counts in a table of its own, so that
-    an addition need not wait for the one before where neighbours are alike.
+
+@njit(cache=True, nogil=True)
+def _counts_of_words(words: NDArray[np.uint64]) -> NDArray[np.uint32]:
+    """`_level_counts` of values that are read eight at a time.
+
+    More than twice as fast as OpenCV: each of four neighbouring pixels counts in a table of its own, so
+    that an addition need not wait for the one before where neighbours are alike.
     """
     tables = np.zeros((4, 3, 256), np.uint32)
-    in_fours = len(values) // 12 * 12
-    for place in range(0, in_fours, 12):
-        for pixel in range(4):
-            for channel in range(3):
-                tables[pixel, channel, values[place + 3 * pixel + channel]] += np.uint32(1)
-    for place in range(in_fours, len(values)):
-        tables[0, place % 3, values[place]] += np.uint32(1)
+    for place in range(0, len(words), 3):
+        for number in range(3):
+            word = words[place + number]
+            for byte in range(8):
+                value = 8 * number + byte
+                tables[value // 3 % 4, value % 3, word & np.uint64(255)] += np.uint32(1)
+                word >>= np.uint64(8)
     return tables[0] + tables[1] + tables[2] + tables[3]
 
 
