@@ -52,8 +52,8 @@ def _level_counts(values: NDArray[np.uint8]) -> NDArray[np.uint32]:
 def _counts_of_words(words: NDArray[np.uint64]) -> NDArray[np.uint32]:
     """`_level_counts` of values that are read eight at a time.
 
-    More than twice as fast as OpenCV: each of four neighbouring pixels counts in a table of its own, so
-    that an addition need not wait for the one before where neighbours are alike.
+    More than twice as fast as OpenCV: each of four neighbouring pixels counts in a table of its
+    own, so that an addition need not wait for the one before where neighbours are alike.
     """
     tables = np.zeros((4, 3, 256), np.uint32)
     for place in range(0, len(words), 3):
