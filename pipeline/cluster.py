@@ -44,6 +44,10 @@ SCHEDULER = {
     "distributed.admin.low-level-log-length": 16,
     "distributed.admin.log-length": 100,
 }
+# As many jobs are asked for as end the known work in about this time. A task of which none is done
+# yet counts as that long, too: each gets a process then, as far as there may be, and nothing waits
+# for one job that is cancelled before it runs.
+TARGET_DURATION = "2s"
 # What `--scheduler slurm` asks for where neither it nor Dask's settings (`jobqueue.slurm`) say.
 SLURM = "slurm"
 SLURM_JOBS = 10
@@ -234,7 +238,9 @@ def _start_jobs(scheduler: str) -> Iterator[tuple[Any, int]]:
     }
     most = int(given or SLURM_JOBS)
     with (
-        dask.config.set(SCHEDULER),
+        dask.config.set(
+            {**SCHEDULER, "distributed.scheduler.unknown-task-duration": TARGET_DURATION}
+        ),
         SLURMCluster(
             **asked,
             processes=asked["cores"],
@@ -242,7 +248,7 @@ def _start_jobs(scheduler: str) -> Iterator[tuple[Any, int]]:
             scheduler_options={"dashboard_address": ":0"},
         ) as jobs,
     ):
-        # One job waits for work from the start; the first tasks tell how long one takes.
-        jobs.adapt(minimum_jobs=1, maximum_jobs=most, target_duration="2s")
+        # One job waits for work from the start.
+        jobs.adapt(minimum_jobs=1, maximum_jobs=most, target_duration=TARGET_DURATION)
         notice(f"workers: SLURM jobs of {asked['cores']} processes, {most} at most")
         yield jobs, most * asked["cores"]
