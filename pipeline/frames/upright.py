@@ -5,7 +5,6 @@ import cv2
 import numpy as np
 from av.video.reformatter import VideoReformatter
 
-from pipeline.frames.colours import to_rgb
 from pipeline.frames.decoding import COLOUR_CONVERSION, Frame
 
 # Layouts of which FFmpeg makes three planes of RGB with vector instructions, and whole pixels
@@ -26,16 +25,9 @@ class Upright:
     def __call__(self, picture: av.VideoFrame) -> Frame:
         """A picture as uint8 RGB ``[H, W, 3]``, turned as every player shows it.
 
-        It is what FFmpeg makes of it in one step, to the bit. Values of more than 8 bits are
-        rounded, and the curve of brightness is kept: a picture of high dynamic range is not mapped
-        to another one.
+        Values of more than 8 bits are rounded, and the curve of brightness is kept: a picture of
+        high dynamic range is not mapped to another one.
         """
-        frame = to_rgb(picture)
-        if frame is None:
-            frame = self._by_ffmpeg(picture)
-        return np.ascontiguousarray(np.rot90(frame, quarter_turns(picture)))
-
-    def _by_ffmpeg(self, picture: av.VideoFrame) -> Frame:
         planar = picture.format.name in PLANAR and not picture.height % 2
         # One thread: the processes are the parallelism, and by default each conversion starts some.
         converted = self._reformatter.reformat(
@@ -46,8 +38,11 @@ class Upright:
         )
         if planar:
             green, blue, red = map(_pixels, converted.planes)
-            return np.asarray(cv2.merge([red, green, blue]), np.uint8)
-        return np.asarray(converted.to_ndarray(), np.uint8)
+            frame = cv2.merge([red, green, blue])
+        else:
+            frame = converted.to_ndarray()
+        turned = np.rot90(np.asarray(frame, np.uint8), quarter_turns(picture))
+        return np.ascontiguousarray(turned)
 
 
 def _pixels(plane: av.video.plane.VideoPlane) -> Frame:
