@@ -28,6 +28,8 @@ from pipeline.sources.lists import Part
 
 # Folder of a dataset directory, until it is complete: the findings of the checks.
 CHECKED = "checked"
+# Copies that are named.
+SHOWN = 8
 # Seconds by which a time may differ from that of a frame.
 TOLERANCE = 1e-6
 
@@ -260,11 +262,17 @@ def check_files(
     skipped: list[dict[str, Any]] = []
     order: list[tuple[str, int, int]] = []  # name, number of the file, and of its entry
     kept: dict[str, set[str]] = {INDEX: set(), CHANGES: set()}
+    first_of: dict[int, str] = {}  # by 64 bits of the SHA-256
+    copies: list[tuple[str, str]] = []
     frames = 0
     for number, task in enumerate(tasks):
         found = task.found()
         if settings.on_bad_frame == "error":
             _refuse_bad(found)
+        for entry in found["entries"][:1]:
+            first = first_of.setdefault(int(entry["sha256"][:16], 16), task.name)
+            if first != task.name:
+                copies.append((task.name, first))
         for at, entry in enumerate(found["entries"]):
             # One text in memory where both names are alike.
             order.append((task.name if entry["name"] == task.name else entry["name"], number, at))
@@ -278,6 +286,7 @@ def check_files(
             notice(f"skipped {name}: {reason}")
             reason = reason.replace(str(task.shown), task.name)
             skipped.append({"sequence": name, "frames": run, "reason": reason})
+    _tell_copies(copies)
     _remove_stale(corpus.folder, kept)
     if not order:
         raise MidframeError(
@@ -300,6 +309,16 @@ def _remove_stale(dataset: Path, kept: Mapping[str, Set[str]]) -> None:
         for file in (dataset / kind).rglob("*.npz"):
             if file.relative_to(dataset / kind).as_posix().removesuffix(".npz") not in names:
                 file.unlink()
+
+
+def _tell_copies(copies: Sequence[tuple[str, str]]) -> None:
+    if copies:
+        named = ", ".join(f"{name} of {first}" for name, first in copies[:SHOWN])
+        more = ", ..." if len(copies) > SHOWN else ""
+        notice(
+            f"{len(copies)} files are copies of others to the byte: {named}{more}; where one is "
+            "trained on and the other tested, remove it"
+        )
 
 
 def _refuse_bad(found: Mapping[str, Any]) -> None:

@@ -118,6 +118,20 @@ def test_a_bad_file_is_skipped_and_listed_where_asked(
     assert "skipped short" in capsys.readouterr().err
 
 
+def test_files_of_the_same_bytes_are_all_taken_and_named_once(
+    tmp_path: Path, small_frames: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    root = tmp_path / "frames"
+    shutil.copytree(small_frames, root)
+    for number in range(9):
+        shutil.copytree(root / "ride", root / f"ride-{number}")
+    fetch(DatasetSettings(source="folder", path=str(root)), tmp_path / "out", workers=0)
+    assert len(open_frames(tmp_path / "out")) == 11
+    (said,) = (line for line in capsys.readouterr().err.splitlines() if "copies" in line)
+    assert said.startswith("9 files are copies of others to the byte: ride-0 of ride, ride-1 of")
+    assert "ride-7 of ride, ...; where one is trained on" in said
+
+
 def test_bad_frames_are_skipped_in_motion_cuts_and_patches_and_listed(
     tmp_path: Path, small_frames: Path
 ) -> None:
