@@ -16,7 +16,7 @@ from pathlib import Path
 import av
 import numpy as np
 
-from pipeline.frames.damage import ends_too_early, undecodable
+from pipeline.frames.damage import missing_frames, undecodable
 from pipeline.frames.decoding import BadFrameError, Frame, Look, error_reason
 from pipeline.frames.fields import deinterlaced
 from pipeline.frames.upright import Upright, quarter_turns
@@ -39,8 +39,8 @@ class VideoLook:
         short and does not say how many it should hold.
     fps : frames a second, if the file says so.
     index : where the frames come from.
-    seconds : when each frame is shown, from the first on; by the rate where timestamps are missing
-        or jump, and empty where there is no rate either.
+    seconds : when each frame is shown, from the first on; where those timestamps are missing or
+        jump, by the times of decoding, or else by the rate; empty where there is no rate either.
     notes : what a user should know of its pictures.
     interlaced : whether most pictures consist of fields of two moments.
     """
@@ -100,14 +100,17 @@ def look_at_video(
     keys: list[bool] = []
     kept: list[int] = []  # packets that are meant to be shown
     decoded: list[tuple[int, Look, int]] = []  # packet, look, checksum: in the order of showing
-    damaged, woven, bits, transfer = False, 0, 8, ""
+    damaged, corrupt, empty, woven, bits, transfer = False, False, 0, 0, 8, ""
     notes: list[str] = []
     upright = Upright()
     with open_video(path) as container:
         stream = choose_stream(container, path, stream_number)
+        one_thread(stream)
         announced, fps = stream.frames, stream.average_rate
         if len(container.streams.video) > 1:
             notes.append(f"stream {stream.index} of {len(container.streams.video)} video streams")
+        # What a decoder would leave out without a word comes too, and is marked as corrupt.
+        stream.codec_context.flags |= av.codec.context.Flags.output_corrupt
         for packet in container.demux(stream):
             if packet.size:
                 packets.append(identify(packet))
@@ -115,15 +118,20 @@ def look_at_video(
                 if not packet.is_discard:
                     kept.append(len(packets) - 1)
                 packet.pts = len(packets) - 1
+            empty += is_empty(packet)
             frames = decode(packet)
             damaged |= frames is None
             for frame in frames or ():
-                damaged |= frame.is_corrupt
                 if frame.is_corrupt:
+                    corrupt = True
+                    damaged |= bool(decoded)
                     continue
                 sides = (frame.height, frame.width)
                 look = (*(sides[::-1] if quarter_turns(frame) % 2 else sides), "")
                 source = -1 if frame.pts is None else frame.pts
+                # A file may begin amid a group of pictures: what comes before the first key frame
+                # is never shown, and is no damage.
+                damaged |= corrupt and not decoded and any(keys[: max(source, 0)])
                 decoded.append((source, look, checksum(frame)))
                 woven += frame.interlaced_frame
                 bits = max(part.bits for part in frame.format.components)
@@ -131,12 +139,15 @@ def look_at_video(
                 if show is not None:
                     show(upright(frame))
         number, time_base = stream.index, stream.time_base
-    missing = max(announced - len(packets), 0) if announced else int(ends_too_early(path))
+        places = container.format.name == "avi" and packets and packets[-1][3] != UNKNOWN
+    missing = missing_frames(
+        path, announced, len(packets) + empty, packets[-1][3] if places else None
+    )
     position, size, pts, dts = np.array(packets, np.int64).reshape(-1, 4).T
     sources, looks, sums = [one[0] for one in decoded], [one[1] for one in decoded], {}
     frames_of: list[Look | str] = list(looks)
     order, sums_in_order = sources, [one[2] for one in decoded]
-    if damaged:
+    if damaged or (corrupt and not decoded):
         sums = {source: (look, value) for source, look, value in decoded}
         times = [packets[source][2] for source in kept]
         if -1 in sums or UNKNOWN in times or len(set(times)) != len(kept):
@@ -167,6 +178,7 @@ def look_at_video(
             stream=np.array([number], np.int64),
         ),
         seconds=_seconds([packets[at][2] for at in order] if known else [], time_base)
+        or _seconds(sorted(packets[at][3] for at in order) if known else [], time_base)
         or [float(at / fps) for at in range(len(order)) if fps],
         notes=tuple(notes),
         interlaced=2 * woven > len(decoded),
@@ -174,7 +186,7 @@ def look_at_video(
 
 
 def _seconds(times: list[int], unit: Fraction | None) -> list[float]:
-    """When frames are shown, from their timestamps; empty if those do not ascend."""
+    """When frames are shown, from timestamps; empty if those do not ascend."""
     if unit is None or UNKNOWN in times or any(b <= a for a, b in pairwise(times)):
         return []
     return [float((time - times[0]) * unit) for time in times]
@@ -265,6 +277,7 @@ def _frames_from(
     with open_video(path) as container:
         stream = container.streams[int(index.stream[0])]
         assert isinstance(stream, av.VideoStream)
+        one_thread(stream)
         packets = container.demux(stream)
         number = 0
         if entry is not None:
@@ -339,7 +352,8 @@ def open_video(path: Path) -> Iterator[av.container.InputContainer]:
     """
     reason = None
     try:
-        with av.open(path) as container:
+        # Tags are text in any encoding, and nothing depends on them.
+        with av.open(path, metadata_errors="replace") as container:
             yield container
     except FileNotFoundError:
         reason = "is gone"
@@ -351,9 +365,30 @@ def open_video(path: Path) -> Iterator[av.container.InputContainer]:
         raise BadFrameError(f"{path}: {reason}")
 
 
+def one_thread(stream: "av.VideoStream") -> None:
+    """Decode a stream on one thread.
+
+    With several, as many as there are cores, FFmpeg notices less damage, and its pictures of what
+    is damaged are other ones. The processes are the parallelism.
+    """
+    stream.codec_context.thread_count = 1
+
+
+def is_empty(packet: "av.Packet[av.VideoStream]") -> bool:
+    """Whether a file holds a packet without content, as Ogg does where a picture lasts longer.
+
+    Decoders take none of those. The packet that ends a stream has no place in memory either.
+    """
+    return not packet.size and bool(packet.buffer_ptr)
+
+
 def decode(packet: "av.Packet[av.VideoStream]") -> list[av.VideoFrame] | None:
     """The frames that a packet completes; ``None`` if it cannot be decoded."""
+    if is_empty(packet):
+        return []
     try:
         return [frame for frame in packet.decode() if isinstance(frame, av.VideoFrame)]
-    except av.error.InvalidDataError:
+    except av.error.MemoryError:
+        raise
+    except av.error.FFmpegError:
         return None

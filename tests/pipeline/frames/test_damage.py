@@ -1,0 +1,132 @@
+"""What is missing or damaged in a video is noticed, and what only looks so is not."""
+
+import random
+from collections.abc import Callable
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+
+from pipeline.frames.sequences import check_sequence
+from pipeline.frames.video_index import VideoIndex
+from tests.pipeline.frames.made_files import KINDS, ffmpeg, needs_ffmpeg
+
+
+def copy_packets(source: Path, to: Path, change: Callable[[int, bytes], bytes | None]) -> Path:
+    """Copy a video, each packet as ``change`` makes it of its number and content, or not at all."""
+    with av.open(source) as container, av.open(to, "w") as copy:
+        stream = copy.add_stream_from_template(container.streams.video[0])
+        for number, packet in enumerate(container.demux(video=0)):
+            content = change(number, bytes(packet)) if packet.size else None
+            if content is None:
+                continue
+            changed = av.Packet(content)
+            changed.pts, changed.dts, changed.time_base = packet.pts, packet.dts, packet.time_base
+            changed.is_keyframe, changed.stream = packet.is_keyframe, stream
+            copy.mux(changed)
+    return to
+
+
+def pictures(path: Path) -> dict[float, bytes]:
+    """The good frames of a video by the time at which they are shown, in seconds from the first."""
+    sequence = check_sequence("a", path)
+    return {
+        round(sequence.seconds[number], 2): next(sequence.read(number, number + 1)).tobytes()
+        for first, last in sequence.good_runs()
+        for number in range(first, last)
+    }
+
+
+@needs_ffmpeg
+def test_a_frame_that_a_decoder_leaves_out_without_a_word_is_bad(
+    make: Callable[..., Path], tmp_path: Path
+) -> None:
+    """Pictures of HEVC whose references are gone are neither shown nor told of."""
+    whole = make("hevc-open.mkv", KINDS["hevc-open.mkv"])
+    holed = copy_packets(
+        whole, tmp_path / "holed.mkv", lambda number, data: None if number % 9 == 5 else data
+    )
+    sequence = check_sequence("a", holed)
+    with av.open(holed) as container:
+        assert sequence.frame_count == sum(packet.size > 0 for packet in container.demux(video=0))
+    assert sequence.bad
+    wanted = pictures(whole)
+    for time, picture in pictures(holed).items():
+        assert picture == wanted[time]
+
+
+@needs_ffmpeg
+@pytest.mark.parametrize("seed", [0, 8, 10])
+def test_damage_is_noticed_as_on_one_core_on_any_number_of_them(
+    make: Callable[..., Path], tmp_path: Path, seed: int
+) -> None:
+    """On several threads FFmpeg lets more damaged pictures of H.264 pass for whole ones."""
+    chance = random.Random(seed)
+
+    def change(number: int, data: bytes) -> bytes:
+        damaged = bytearray(data)
+        for _ in range(4 if number % 7 == 3 else 0):
+            damaged[chance.randrange(len(data) // 3, len(data))] ^= 1 << chance.randrange(8)
+        return bytes(damaged)
+
+    whole = make("closed.mp4", KINDS["closed.mp4"])
+    damaged = copy_packets(whole, tmp_path / "damaged.mp4", change)
+    noticed: set[int] = set()
+    with av.open(damaged) as container:
+        stream = container.streams.video[0]
+        stream.codec_context.thread_count = 1
+        for number, packet in enumerate(container.demux(stream)):
+            packet.pts = number
+            try:
+                noticed |= {frame.pts for frame in packet.decode() if frame.is_corrupt}
+            except av.error.InvalidDataError:
+                noticed.add(number)
+    sequence = check_sequence("a", damaged)
+    index = sequence.frame_index()
+    assert isinstance(index, VideoIndex)
+    good = {index.packet[one] for first, last in sequence.good_runs() for one in range(first, last)}
+    assert noticed
+    assert not noticed & good
+
+
+@needs_ffmpeg
+def test_what_comes_before_the_first_key_frame_is_no_damage(
+    make: Callable[..., Path], tmp_path: Path
+) -> None:
+    whole = make("h264.m2ts", KINDS["h264.m2ts"])
+    late = copy_packets(
+        whole, tmp_path / "late.ts", lambda number, data: data if number >= 5 else None
+    )
+    sequence = check_sequence("a", late)
+    assert not sequence.bad
+    wanted = list(check_sequence("b", whole).read())[-sequence.frame_count :]
+    assert 20 < sequence.frame_count < 35
+    for number, frame in enumerate(sequence.read()):
+        np.testing.assert_array_equal(frame, wanted[number])
+
+
+@needs_ffmpeg
+def test_avi_with_empty_places_is_whole_and_its_frames_have_their_times(
+    make: Callable[..., Path], tmp_path: Path
+) -> None:
+    slow = "-c:v mpeg4 -g 12 -vf setpts=2*N/25/TB -r 25 -fps_mode passthrough"
+    whole = make("places.avi", slow)
+    sequence = check_sequence("a", whole)
+    assert (sequence.frame_count, sequence.bad) == (40, ())
+    np.testing.assert_allclose(sequence.seconds, np.arange(40) * 0.08)
+    data = whole.read_bytes()
+    (tmp_path / "cut.avi").write_bytes(data[: len(data) // 2])
+    cut = check_sequence("a", tmp_path / "cut.avi")
+    assert "missing: the file is cut short" in cut.bad[-1].reason
+    assert cut.bad[-1].first < 40 <= cut.bad[-1].last
+
+
+@needs_ffmpeg
+def test_frames_of_avi_that_are_stored_out_of_order_have_their_times(tmp_path: Path) -> None:
+    """Its packets say when they are decoded, not when their pictures are shown."""
+    film = "testsrc2=size=64x48:rate=25:duration=1"
+    codec = ["-c:v", "libx264", "-bf", "2", "-r", "25", "-fps_mode", "passthrough"]
+    ffmpeg("-f", "lavfi", "-i", film, "-vf", "setpts=2*N/25/TB", *codec, tmp_path / "a.avi")
+    sequence = check_sequence("a", tmp_path / "a.avi")
+    np.testing.assert_allclose(sequence.seconds, np.arange(25) * 0.08)
