@@ -30,6 +30,7 @@ from pipeline.provenance import MANIFEST, file_digest, read_manifest
 from pipeline.reading import reading
 
 FORMAT_VERSION = 3
+NONE_LEFT = "no three neighbouring frames are left without it"
 WHAT_TO_DO = "fetch the dataset again, or with the setting on_bad_frame: skip"
 
 
@@ -155,7 +156,11 @@ def check_sequence(
     causes += ["missing: the file is cut short"] * missing
     bad = tuple(_bad_runs(path, files, causes))
     if usual is None:
-        raise BadFrameError(bad[0].reason if bad else f"{path}: has no frames; remove it")
+        if bad:
+            raise BadFrameError(
+                f"{bad[0].reason}; no three neighbouring frames are left without it"
+            )
+        raise BadFrameError(f"{path}: has no frames; remove it")
     if len(looks) < 3:
         raise BadFrameError(f"{path}: has {len(looks)} frames, but a triplet needs 3; remove it")
     height, width, _ = usual
@@ -175,7 +180,7 @@ def check_sequence(
     if deinterlace and bad:
         raise BadFrameError(f"{bad[0].reason}; a damaged video cannot be deinterlaced")
     if not triplet_starts(sequence, 1):
-        raise BadFrameError(f"{bad[0].reason}; no three neighbouring frames are left without it")
+        raise BadFrameError(f"{bad[0].reason}; {NONE_LEFT}")
     return sequence
 
 

@@ -99,6 +99,7 @@ def look_at_video(
     packets: list[tuple[int, int, int, int]] = []
     keys: list[bool] = []
     kept: list[int] = []  # packets that are meant to be shown
+    torn: list[int] = []  # packets of which parts are not there
     decoded: list[tuple[int, Look, int]] = []  # packet, look, checksum: in the order of showing
     damaged, corrupt, empty, woven, bits, transfer = False, False, 0, 0, 8, ""
     notes: list[str] = []
@@ -117,6 +118,8 @@ def look_at_video(
                 keys.append(packet.is_keyframe)
                 if not packet.is_discard:
                     kept.append(len(packets) - 1)
+                if packet.is_corrupt:
+                    torn.append(len(packets) - 1)
                 packet.pts = len(packets) - 1
             empty += is_empty(packet)
             frames = decode(packet)
@@ -129,8 +132,7 @@ def look_at_video(
                 sides = (frame.height, frame.width)
                 look = (*(sides[::-1] if quarter_turns(frame) % 2 else sides), "")
                 source = -1 if frame.pts is None else frame.pts
-                # A file may begin amid a group of pictures: what comes before the first key frame
-                # is never shown, and is no damage.
+                # A file may begin amid a group of pictures, and those of it are never shown.
                 damaged |= corrupt and not decoded and any(keys[: max(source, 0)])
                 decoded.append((source, look, checksum(frame)))
                 woven += frame.interlaced_frame
@@ -140,15 +142,19 @@ def look_at_video(
                     show(upright(frame))
         number, time_base = stream.index, stream.time_base
         places = container.format.name == "avi" and packets and packets[-1][3] != UNKNOWN
-    missing = missing_frames(
-        path, announced, len(packets) + empty, packets[-1][3] if places else None
-    )
+    if kept and not decoded:
+        raise BadFrameError(f"{path}: none of its {len(kept)} frames can be decoded")
+    last = packets[-1][3] if places else None
+    missing = missing_frames(path, announced, len(packets) + empty, last)
     position, size, pts, dts = np.array(packets, np.int64).reshape(-1, 4).T
     sources, looks, sums = [one[0] for one in decoded], [one[1] for one in decoded], {}
     frames_of: list[Look | str] = list(looks)
     order, sums_in_order = sources, [one[2] for one in decoded]
-    if damaged or (corrupt and not decoded):
-        sums = {source: (look, value) for source, look, value in decoded}
+    # A transport stream's counters jump where packets are lost, and where files were joined; there
+    # a key frame follows at once.
+    torn = [at for at in torn if not any(keys[at + 1 : at + 4])]
+    if damaged or torn:
+        sums = {source: (look, value) for source, look, value in decoded if source not in torn}
         times = [packets[source][2] for source in kept]
         if -1 in sums or UNKNOWN in times or len(set(times)) != len(kept):
             raise BadFrameError(

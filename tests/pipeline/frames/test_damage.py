@@ -8,8 +8,11 @@ import av
 import numpy as np
 import pytest
 
-from pipeline.frames.sequences import check_sequence
+from pipeline.frames.decoding import BadFrameError
+from pipeline.frames.sequences import check_sequence, skipped_frames
 from pipeline.frames.video_index import VideoIndex
+from pipeline.settings import DatasetSettings
+from pipeline.sources.datasets import fetch
 from tests.pipeline.frames.made_files import KINDS, ffmpeg, needs_ffmpeg
 
 
@@ -130,3 +133,55 @@ def test_frames_of_avi_that_are_stored_out_of_order_have_their_times(tmp_path: P
     ffmpeg("-f", "lavfi", "-i", film, "-vf", "setpts=2*N/25/TB", *codec, tmp_path / "a.avi")
     sequence = check_sequence("a", tmp_path / "a.avi")
     np.testing.assert_allclose(sequence.seconds, np.arange(25) * 0.08)
+
+
+@needs_ffmpeg
+def test_what_a_transport_stream_has_lost_is_noticed_and_joined_files_are_whole(
+    make: Callable[..., Path], tmp_path: Path
+) -> None:
+    whole = make("joined.ts", "-c:v libx264 -bf 0 -g 20 -sc_threshold 0")
+    data = whole.read_bytes()
+    (tmp_path / "twice.ts").write_bytes(data + data)
+    joined = check_sequence("a", tmp_path / "twice.ts")
+    assert (joined.frame_count, joined.bad) == (80, ())
+    packets = check_sequence("a", whole).frame_index()
+    assert isinstance(packets, VideoIndex)
+    place = int(packets.position[24]) // 188 * 188
+    after = int(packets.position[26]) // 188 * 188
+    (tmp_path / "lost.ts").write_bytes(data[:place] + data[after:])
+    lost = check_sequence("a", tmp_path / "lost.ts")
+    assert lost.bad
+    wanted = set(packets.checksum.tolist())
+    index = lost.frame_index()
+    assert isinstance(index, VideoIndex)
+    for first, last in lost.good_runs():
+        assert set(index.checksum[first:last].tolist()) <= wanted
+
+
+@needs_ffmpeg
+def test_a_video_of_which_nothing_can_be_decoded_says_so(
+    make: Callable[..., Path], tmp_path: Path
+) -> None:
+    whole = make("closed.mp4", KINDS["closed.mp4"])
+    noise = copy_packets(whole, tmp_path / "noise.mp4", lambda _, data: bytes(len(data)))
+    with pytest.raises(BadFrameError, match=r"noise\.mp4: none of its 40 frames can be decoded"):
+        check_sequence("a", noise)
+
+
+@needs_ffmpeg
+def test_a_video_that_is_damaged_in_many_places_is_named_in_one_line(
+    make: Callable[..., Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    whole = make("mpeg4.avi", KINDS["mpeg4.avi"])
+    mine = tmp_path / "mine"
+    mine.mkdir()
+    copy_packets(
+        whole, mine / "spots.mkv", lambda number, data: data[:9] if number % 12 == 6 else data
+    )
+    settings = DatasetSettings(source="folder", path=str(mine), on_bad_frame="skip")
+    fetch(settings, tmp_path / "out", workers=0)
+    (line,) = [line for line in capsys.readouterr().err.splitlines() if "skipped" in line]
+    listed = skipped_frames(tmp_path / "out")
+    assert len(listed) > 2
+    assert line.startswith(f"skipped spots: {mine}/spots.mkv: frame")
+    assert line.endswith(f"; and {len(listed) - 1} more, see the manifest")
