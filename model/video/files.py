@@ -15,8 +15,8 @@ from model.video.properties import DEFAULT_RATE, VideoProperties, mastering_of, 
 from pipeline.errors import MidframeError
 from pipeline.frames.damage import ends_too_early, missing_frames
 from pipeline.frames.decoding import COLOUR_CONVERSION
+from pipeline.frames.packets import choose_stream, decode, is_empty
 from pipeline.frames.sequences import Frame
-from pipeline.frames.video import choose_stream, decode, is_empty
 
 # Frames that are asked whether they are interlaced.
 LOOKED_AT = 10

@@ -20,7 +20,7 @@ from av.subtitles.subtitle import SubtitleSet
 from av.video.stream import VideoStream
 
 from pipeline.errors import MidframeError
-from pipeline.frames.video import ATTACHED_PICTURE, choose_stream
+from pipeline.frames.packets import ATTACHED_PICTURE, choose_stream
 
 # Which forms of subtitles a file takes as they are, and into which form it takes text.
 SUBTITLES = {

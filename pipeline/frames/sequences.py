@@ -132,7 +132,7 @@ def check_sequence(
     """
     files: Sequence[Path | str] = []
     index: VideoIndex | ImageIndex
-    missing, fps, deinterlace = 0, None, False
+    missing, why_missing, fps, deinterlace = 0, "", None, False
     notes: tuple[str, ...] = ()
     seconds: Sequence[float] = ()
     if path.is_dir():
@@ -141,7 +141,8 @@ def check_sequence(
         index = ImageIndex.of(files, checksums)
     else:
         video = look_at_video(path, stream, show)
-        looks, missing, fps, index = video.frames, video.missing, video.fps, video.index
+        looks, fps, index = video.frames, video.fps, video.index
+        missing, why_missing = video.missing, video.why_missing
         notes, seconds = video.notes, video.seconds
         if video.interlaced:
             _accept_interlaced(path, interlaced)
@@ -153,7 +154,7 @@ def check_sequence(
         look if isinstance(look, str) else _difference(look, usual) if usual else ""
         for look in looks
     ]
-    causes += ["missing: the file is cut short"] * missing
+    causes += [f"missing: {why_missing}"] * missing
     bad = tuple(_bad_runs(path, files, causes))
     if usual is None:
         if bad:

@@ -6,7 +6,6 @@ compared with the checksum taken then (`pipeline.frames.video_index`).
 """
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import lru_cache
@@ -17,13 +16,20 @@ import av
 import numpy as np
 
 from pipeline.frames.damage import missing_frames, undecodable
-from pipeline.frames.decoding import BadFrameError, Frame, Look, error_reason
+from pipeline.frames.decoding import BadFrameError, Frame, Look
 from pipeline.frames.fields import deinterlaced
+from pipeline.frames.packets import (
+    choose_stream,
+    decode,
+    is_empty,
+    one_thread,
+    open_video,
+    packets_of,
+)
 from pipeline.frames.upright import Upright, quarter_turns
 from pipeline.frames.video_index import UNKNOWN, VideoIndex, checksum, identify
 from pipeline.progress import notice
 
-ATTACHED_PICTURE = av.stream.Disposition.attached_pic
 # Packets after a seek that may be pieces of earlier ones, which the index does not know.
 PIECES = 50
 
@@ -37,6 +43,7 @@ class VideoLook:
     frames : what each frame looks like, or why it cannot be used.
     missing : frames that the file announces beyond these, but does not hold; 1 if it is cut
         short and does not say how many it should hold.
+    why_missing : what a user is told of those.
     fps : frames a second, if the file says so.
     index : where the frames come from.
     seconds : when each frame is shown, from the first on; where those timestamps are missing or
@@ -47,42 +54,12 @@ class VideoLook:
 
     frames: list[Look | str]
     missing: int
+    why_missing: str
     fps: Fraction | None
     index: VideoIndex
     seconds: list[float]
     notes: tuple[str, ...] = ()
     interlaced: bool = False
-
-
-def choose_stream(
-    container: av.container.InputContainer, path: Path, number: int | None = None
-) -> "av.VideoStream":
-    """The stream whose pictures are used: FFmpeg's best, never a cover picture.
-
-    Parameters
-    ----------
-    number : the number of another stream of the file to use instead.
-
-    Raises
-    ------
-    BadFrameError
-        if there is none, or no video stream has this number.
-    """
-    videos = [
-        stream
-        for stream in container.streams.video
-        if not stream.disposition & ATTACHED_PICTURE and stream.codec_context is not None
-    ]
-    if number is not None:
-        for stream in videos:
-            if stream.index == number:
-                return stream
-        there = ", ".join(str(stream.index) for stream in videos) or "none"
-        raise BadFrameError(f"{path}: stream {number} is not a video; video streams: {there}")
-    if not videos:
-        raise BadFrameError(f"{path}: has no video stream")
-    best = container.streams.best("video")
-    return best if best in videos else videos[0]
 
 
 def look_at_video(
@@ -112,7 +89,8 @@ def look_at_video(
             notes.append(f"stream {stream.index} of {len(container.streams.video)} video streams")
         # What a decoder would leave out without a word comes too, and is marked as corrupt.
         stream.codec_context.flags |= av.codec.context.Flags.output_corrupt
-        for packet in container.demux(stream):
+        ended_by: list[str] = []
+        for packet in packets_of(container, stream, ended_by):
             if packet.size:
                 packets.append(identify(packet))
                 keys.append(packet.is_keyframe)
@@ -145,7 +123,7 @@ def look_at_video(
     if kept and not decoded:
         raise BadFrameError(f"{path}: none of its {len(kept)} frames can be decoded")
     last = packets[-1][3] if places else None
-    missing = missing_frames(path, announced, len(packets) + empty, last)
+    missing = missing_frames(path, announced, len(packets) + empty, last) or len(ended_by)
     position, size, pts, dts = np.array(packets, np.int64).reshape(-1, 4).T
     sources, looks, sums = [one[0] for one in decoded], [one[1] for one in decoded], {}
     frames_of: list[Look | str] = list(looks)
@@ -172,6 +150,9 @@ def look_at_video(
     return VideoLook(
         frames=frames_of,
         missing=missing,
+        why_missing=(
+            f"the file cannot be read on ({ended_by[0]})" if ended_by else "the file is cut short"
+        ),
         fps=fps,
         index=VideoIndex(
             position=position,
@@ -284,7 +265,7 @@ def _frames_from(
         stream = container.streams[int(index.stream[0])]
         assert isinstance(stream, av.VideoStream)
         one_thread(stream)
-        packets = container.demux(stream)
+        packets = packets_of(container, stream)
         number = 0
         if entry is not None:
             landed = _seek(container, stream, index, entry)
@@ -337,7 +318,7 @@ def _seek(
             container.seek(time, stream=stream, backward=True)
         except av.error.FFmpegError:
             return None
-        packets = container.demux(stream)
+        packets = packets_of(container, stream)
         for _, packet in zip(range(PIECES), packets, strict=False):
             number = index.find(identify(packet)) if packet.size else None
             if number is not None:
@@ -345,56 +326,3 @@ def _seek(
                     return number, chain([packet], packets)
                 break
     return None
-
-
-@contextmanager
-def open_video(path: Path) -> Iterator[av.container.InputContainer]:
-    """A video file, open.
-
-    Raises
-    ------
-    BadFrameError
-        if it is not a video, or reading it fails while it is open.
-    """
-    reason = None
-    try:
-        # Tags are text in any encoding, and nothing depends on them.
-        with av.open(path, metadata_errors="replace") as container:
-            yield container
-    except FileNotFoundError:
-        reason = "is gone"
-    except (av.error.FFmpegError, OSError) as error:
-        reason = f"not a readable video ({error_reason(error, path)})"
-    # Raised out here: the decoder's exception, kept as context, may not survive the way from a
-    # worker to this process.
-    if reason is not None:
-        raise BadFrameError(f"{path}: {reason}")
-
-
-def one_thread(stream: "av.VideoStream") -> None:
-    """Decode a stream on one thread.
-
-    With several, as many as there are cores, FFmpeg notices less damage, and its pictures of what
-    is damaged are other ones. The processes are the parallelism.
-    """
-    stream.codec_context.thread_count = 1
-
-
-def is_empty(packet: "av.Packet[av.VideoStream]") -> bool:
-    """Whether a file holds a packet without content, as Ogg does where a picture lasts longer.
-
-    Decoders take none of those. The packet that ends a stream has no place in memory either.
-    """
-    return not packet.size and bool(packet.buffer_ptr)
-
-
-def decode(packet: "av.Packet[av.VideoStream]") -> list[av.VideoFrame] | None:
-    """The frames that a packet completes; ``None`` if it cannot be decoded."""
-    if is_empty(packet):
-        return []
-    try:
-        return [frame for frame in packet.decode() if isinstance(frame, av.VideoFrame)]
-    except av.error.MemoryError:
-        raise
-    except av.error.FFmpegError:
-        return None

@@ -159,6 +159,25 @@ def test_what_a_transport_stream_has_lost_is_noticed_and_joined_files_are_whole(
 
 
 @needs_ffmpeg
+def test_a_file_that_cannot_be_read_on_is_used_as_far_as_it_goes(
+    make: Callable[..., Path], tmp_path: Path
+) -> None:
+    whole = make("raw.y4m", KINDS["raw.y4m"])
+    data, broken = whole.read_bytes(), tmp_path / "broken.y4m"
+    broken.write_bytes(data[: len(data) // 2] + b"something else" + data[len(data) // 2 :])
+    sequence = check_sequence("a", broken)
+    (bad,) = sequence.bad
+    said = f"{broken}: frame {bad.first}: missing: the file cannot be read on ("
+    assert bad.reason.startswith(said)
+    assert 15 < bad.first < 25
+    # The picture at the break is itself of a part of another one.
+    wanted = list(check_sequence("b", whole).read(0, bad.first - 1))
+    for number in range(bad.first - 1):
+        (frame,) = sequence.read(number, number + 1)
+        np.testing.assert_array_equal(frame, wanted[number])
+
+
+@needs_ffmpeg
 def test_a_video_of_which_nothing_can_be_decoded_says_so(
     make: Callable[..., Path], tmp_path: Path
 ) -> None:
