@@ -13,10 +13,10 @@ from model.settings import VideoSettings
 from model.video.planes import layout_of
 from model.video.properties import DEFAULT_RATE, VideoProperties, mastering_of, unwritten
 from pipeline.errors import MidframeError
-from pipeline.frames.damage import ends_too_early
+from pipeline.frames.damage import ends_too_early, missing_frames
 from pipeline.frames.decoding import COLOUR_CONVERSION
+from pipeline.frames.packets import choose_stream, decode, is_empty
 from pipeline.frames.sequences import Frame
-from pipeline.frames.video import choose_stream, decode
 
 # Frames that are asked whether they are interlaced.
 LOOKED_AT = 10
@@ -42,9 +42,9 @@ class VideoSource:
         self.notes: list[str] = []
         try:
             # The rotation is known from the first frame only.
-            with av.open(path) as container:
+            with av.open(path, metadata_errors="replace") as container:
                 self.properties = self._look(container)
-            self._container = av.open(path)
+            self._container = av.open(path, metadata_errors="replace")
         except (av.error.FFmpegError, OSError) as error:
             raise MidframeError(f"{path}: not a readable video ({error.strerror})") from None
         self._stream = choose_stream(self._container, path)
@@ -83,9 +83,11 @@ class VideoSource:
 
     def _decoded(self) -> Iterator[av.VideoFrame]:
         packets = undecodable = 0
+        last = None
         try:
             for packet in self._container.demux(self._stream):
-                packets += bool(packet.size)
+                packets += bool(packet.size) or is_empty(packet)
+                last = packet.dts if packet.size else last
                 frames = self._decode(packet)
                 if frames is None:
                     undecodable += 1
@@ -100,8 +102,11 @@ class VideoSource:
             raise MidframeError(f"{self.path}: cannot be read on ({error.strerror})") from None
         if undecodable > 1:
             self.notes.append(f"{undecodable} frames that cannot be decoded are left out")
-        if packets < self._stream.frames:
-            self._bad(f"is cut short: {self._stream.frames - packets} frames are missing")
+        if announced := self._stream.frames:
+            places = last if self._container.format.name == "avi" else None
+            missing = missing_frames(self.path, announced, packets, places)
+            if missing:
+                self._bad(f"is cut short: {missing} frames are missing")
 
     def _decode(self, packet: "av.Packet[VideoStream]") -> list[av.VideoFrame] | None:
         if self._decoder is None:

@@ -20,7 +20,7 @@ from av.subtitles.subtitle import SubtitleSet
 from av.video.stream import VideoStream
 
 from pipeline.errors import MidframeError
-from pipeline.frames.video import ATTACHED_PICTURE, choose_stream
+from pipeline.frames.packets import ATTACHED_PICTURE, choose_stream
 
 # Which forms of subtitles a file takes as they are, and into which form it takes text.
 SUBTITLES = {
@@ -77,7 +77,7 @@ class Companions:
         self.lost = []
         if self._source is None:
             return
-        source = self._container = av.open(self._source)
+        source = self._container = av.open(self._source, metadata_errors="replace")
         main = choose_stream(source, self._source)
         target.metadata.update(_tags(source.metadata))
         _label(picture, main)
@@ -215,7 +215,7 @@ class Companions:
 
     def _cover_data(self, cover: VideoStream) -> "Packet[Any]":
         assert self._source is not None
-        with av.open(self._source) as again:
+        with av.open(self._source, metadata_errors="replace") as again:
             for packet in again.demux(again.streams[cover.index]):
                 if packet.size:
                     return packet
@@ -233,7 +233,7 @@ class Companions:
 def missing(source: Path, target: Path) -> list[str]:
     """What the head of a file says, and that of the one made from it does not."""
     lost = []
-    with av.open(source) as before, av.open(target) as after:
+    with av.open(source, metadata_errors="replace") as before, av.open(target) as after:
         there = {name.lower() for name in after.metadata}
         tags = [name for name in _tags(before.metadata) if name.lower() not in there]
         if tags:

@@ -30,6 +30,7 @@ from pipeline.provenance import MANIFEST, file_digest, read_manifest
 from pipeline.reading import reading
 
 FORMAT_VERSION = 3
+NONE_LEFT = "no three neighbouring frames are left without it"
 WHAT_TO_DO = "fetch the dataset again, or with the setting on_bad_frame: skip"
 
 
@@ -131,7 +132,7 @@ def check_sequence(
     """
     files: Sequence[Path | str] = []
     index: VideoIndex | ImageIndex
-    missing, fps, deinterlace = 0, None, False
+    missing, why_missing, fps, deinterlace = 0, "", None, False
     notes: tuple[str, ...] = ()
     seconds: Sequence[float] = ()
     if path.is_dir():
@@ -140,7 +141,8 @@ def check_sequence(
         index = ImageIndex.of(files, checksums)
     else:
         video = look_at_video(path, stream, show)
-        looks, missing, fps, index = video.frames, video.missing, video.fps, video.index
+        looks, fps, index = video.frames, video.fps, video.index
+        missing, why_missing = video.missing, video.why_missing
         notes, seconds = video.notes, video.seconds
         if video.interlaced:
             _accept_interlaced(path, interlaced)
@@ -152,10 +154,14 @@ def check_sequence(
         look if isinstance(look, str) else _difference(look, usual) if usual else ""
         for look in looks
     ]
-    causes += ["missing: the file is cut short"] * missing
+    causes += [f"missing: {why_missing}"] * missing
     bad = tuple(_bad_runs(path, files, causes))
     if usual is None:
-        raise BadFrameError(bad[0].reason if bad else f"{path}: has no frames; remove it")
+        if bad:
+            raise BadFrameError(
+                f"{bad[0].reason}; no three neighbouring frames are left without it"
+            )
+        raise BadFrameError(f"{path}: has no frames; remove it")
     if len(looks) < 3:
         raise BadFrameError(f"{path}: has {len(looks)} frames, but a triplet needs 3; remove it")
     height, width, _ = usual
@@ -175,7 +181,7 @@ def check_sequence(
     if deinterlace and bad:
         raise BadFrameError(f"{bad[0].reason}; a damaged video cannot be deinterlaced")
     if not triplet_starts(sequence, 1):
-        raise BadFrameError(f"{bad[0].reason}; no three neighbouring frames are left without it")
+        raise BadFrameError(f"{bad[0].reason}; {NONE_LEFT}")
     return sequence
 
 

@@ -6,7 +6,6 @@ compared with the checksum taken then (`pipeline.frames.video_index`).
 """
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import lru_cache
@@ -16,14 +15,21 @@ from pathlib import Path
 import av
 import numpy as np
 
-from pipeline.frames.damage import ends_too_early, undecodable
-from pipeline.frames.decoding import BadFrameError, Frame, Look, error_reason
+from pipeline.frames.damage import missing_frames, undecodable
+from pipeline.frames.decoding import BadFrameError, Frame, Look
 from pipeline.frames.fields import deinterlaced
+from pipeline.frames.packets import (
+    choose_stream,
+    decode,
+    is_empty,
+    one_thread,
+    open_video,
+    packets_of,
+)
 from pipeline.frames.upright import Upright, quarter_turns
 from pipeline.frames.video_index import UNKNOWN, VideoIndex, checksum, identify
 from pipeline.progress import notice
 
-ATTACHED_PICTURE = av.stream.Disposition.attached_pic
 # Packets after a seek that may be pieces of earlier ones, which the index does not know.
 PIECES = 50
 
@@ -37,52 +43,23 @@ class VideoLook:
     frames : what each frame looks like, or why it cannot be used.
     missing : frames that the file announces beyond these, but does not hold; 1 if it is cut
         short and does not say how many it should hold.
+    why_missing : what a user is told of those.
     fps : frames a second, if the file says so.
     index : where the frames come from.
-    seconds : when each frame is shown, from the first on; by the rate where timestamps are missing
-        or jump, and empty where there is no rate either.
+    seconds : when each frame is shown, from the first on; where those timestamps are missing or
+        jump, by the times of decoding, or else by the rate; empty where there is no rate either.
     notes : what a user should know of its pictures.
     interlaced : whether most pictures consist of fields of two moments.
     """
 
     frames: list[Look | str]
     missing: int
+    why_missing: str
     fps: Fraction | None
     index: VideoIndex
     seconds: list[float]
     notes: tuple[str, ...] = ()
     interlaced: bool = False
-
-
-def choose_stream(
-    container: av.container.InputContainer, path: Path, number: int | None = None
-) -> "av.VideoStream":
-    """The stream whose pictures are used: FFmpeg's best, never a cover picture.
-
-    Parameters
-    ----------
-    number : the number of another stream of the file to use instead.
-
-    Raises
-    ------
-    BadFrameError
-        if there is none, or no video stream has this number.
-    """
-    videos = [
-        stream
-        for stream in container.streams.video
-        if not stream.disposition & ATTACHED_PICTURE and stream.codec_context is not None
-    ]
-    if number is not None:
-        for stream in videos:
-            if stream.index == number:
-                return stream
-        there = ", ".join(str(stream.index) for stream in videos) or "none"
-        raise BadFrameError(f"{path}: stream {number} is not a video; video streams: {there}")
-    if not videos:
-        raise BadFrameError(f"{path}: has no video stream")
-    best = container.streams.best("video")
-    return best if best in videos else videos[0]
 
 
 def look_at_video(
@@ -99,31 +76,42 @@ def look_at_video(
     packets: list[tuple[int, int, int, int]] = []
     keys: list[bool] = []
     kept: list[int] = []  # packets that are meant to be shown
+    torn: list[int] = []  # packets of which parts are not there
     decoded: list[tuple[int, Look, int]] = []  # packet, look, checksum: in the order of showing
-    damaged, woven, bits, transfer = False, 0, 8, ""
+    damaged, corrupt, empty, woven, bits, transfer = False, False, 0, 0, 8, ""
     notes: list[str] = []
     upright = Upright()
     with open_video(path) as container:
         stream = choose_stream(container, path, stream_number)
+        one_thread(stream)
         announced, fps = stream.frames, stream.average_rate
         if len(container.streams.video) > 1:
             notes.append(f"stream {stream.index} of {len(container.streams.video)} video streams")
-        for packet in container.demux(stream):
+        # What a decoder would leave out without a word comes too, and is marked as corrupt.
+        stream.codec_context.flags |= av.codec.context.Flags.output_corrupt
+        ended_by: list[str] = []
+        for packet in packets_of(container, stream, ended_by):
             if packet.size:
                 packets.append(identify(packet))
                 keys.append(packet.is_keyframe)
                 if not packet.is_discard:
                     kept.append(len(packets) - 1)
+                if packet.is_corrupt:
+                    torn.append(len(packets) - 1)
                 packet.pts = len(packets) - 1
+            empty += is_empty(packet)
             frames = decode(packet)
             damaged |= frames is None
             for frame in frames or ():
-                damaged |= frame.is_corrupt
                 if frame.is_corrupt:
+                    corrupt = True
+                    damaged |= bool(decoded)
                     continue
                 sides = (frame.height, frame.width)
                 look = (*(sides[::-1] if quarter_turns(frame) % 2 else sides), "")
                 source = -1 if frame.pts is None else frame.pts
+                # A file may begin amid a group of pictures, and those of it are never shown.
+                damaged |= corrupt and not decoded and any(keys[: max(source, 0)])
                 decoded.append((source, look, checksum(frame)))
                 woven += frame.interlaced_frame
                 bits = max(part.bits for part in frame.format.components)
@@ -131,13 +119,20 @@ def look_at_video(
                 if show is not None:
                     show(upright(frame))
         number, time_base = stream.index, stream.time_base
-    missing = max(announced - len(packets), 0) if announced else int(ends_too_early(path))
+        places = container.format.name == "avi" and packets and packets[-1][3] != UNKNOWN
+    if kept and not decoded:
+        raise BadFrameError(f"{path}: none of its {len(kept)} frames can be decoded")
+    last = packets[-1][3] if places else None
+    missing = missing_frames(path, announced, len(packets) + empty, last) or len(ended_by)
     position, size, pts, dts = np.array(packets, np.int64).reshape(-1, 4).T
     sources, looks, sums = [one[0] for one in decoded], [one[1] for one in decoded], {}
     frames_of: list[Look | str] = list(looks)
     order, sums_in_order = sources, [one[2] for one in decoded]
-    if damaged:
-        sums = {source: (look, value) for source, look, value in decoded}
+    # A transport stream's counters jump where packets are lost, and where files were joined; there
+    # a key frame follows at once.
+    torn = [at for at in torn if not any(keys[at + 1 : at + 4])]
+    if damaged or torn:
+        sums = {source: (look, value) for source, look, value in decoded if source not in torn}
         times = [packets[source][2] for source in kept]
         if -1 in sums or UNKNOWN in times or len(set(times)) != len(kept):
             raise BadFrameError(
@@ -155,6 +150,9 @@ def look_at_video(
     return VideoLook(
         frames=frames_of,
         missing=missing,
+        why_missing=(
+            f"the file cannot be read on ({ended_by[0]})" if ended_by else "the file is cut short"
+        ),
         fps=fps,
         index=VideoIndex(
             position=position,
@@ -167,6 +165,7 @@ def look_at_video(
             stream=np.array([number], np.int64),
         ),
         seconds=_seconds([packets[at][2] for at in order] if known else [], time_base)
+        or _seconds(sorted(packets[at][3] for at in order) if known else [], time_base)
         or [float(at / fps) for at in range(len(order)) if fps],
         notes=tuple(notes),
         interlaced=2 * woven > len(decoded),
@@ -174,7 +173,7 @@ def look_at_video(
 
 
 def _seconds(times: list[int], unit: Fraction | None) -> list[float]:
-    """When frames are shown, from their timestamps; empty if those do not ascend."""
+    """When frames are shown, from timestamps; empty if those do not ascend."""
     if unit is None or UNKNOWN in times or any(b <= a for a, b in pairwise(times)):
         return []
     return [float((time - times[0]) * unit) for time in times]
@@ -265,7 +264,8 @@ def _frames_from(
     with open_video(path) as container:
         stream = container.streams[int(index.stream[0])]
         assert isinstance(stream, av.VideoStream)
-        packets = container.demux(stream)
+        one_thread(stream)
+        packets = packets_of(container, stream)
         number = 0
         if entry is not None:
             landed = _seek(container, stream, index, entry)
@@ -318,7 +318,7 @@ def _seek(
             container.seek(time, stream=stream, backward=True)
         except av.error.FFmpegError:
             return None
-        packets = container.demux(stream)
+        packets = packets_of(container, stream)
         for _, packet in zip(range(PIECES), packets, strict=False):
             number = index.find(identify(packet)) if packet.size else None
             if number is not None:
@@ -326,34 +326,3 @@ def _seek(
                     return number, chain([packet], packets)
                 break
     return None
-
-
-@contextmanager
-def open_video(path: Path) -> Iterator[av.container.InputContainer]:
-    """A video file, open.
-
-    Raises
-    ------
-    BadFrameError
-        if it is not a video, or reading it fails while it is open.
-    """
-    reason = None
-    try:
-        with av.open(path) as container:
-            yield container
-    except FileNotFoundError:
-        reason = "is gone"
-    except (av.error.FFmpegError, OSError) as error:
-        reason = f"not a readable video ({error_reason(error, path)})"
-    # Raised out here: the decoder's exception, kept as context, may not survive the way from a
-    # worker to this process.
-    if reason is not None:
-        raise BadFrameError(f"{path}: {reason}")
-
-
-def decode(packet: "av.Packet[av.VideoStream]") -> list[av.VideoFrame] | None:
-    """The frames that a packet completes; ``None`` if it cannot be decoded."""
-    try:
-        return [frame for frame in packet.decode() if isinstance(frame, av.VideoFrame)]
-    except av.error.InvalidDataError:
-        return None

@@ -8,6 +8,7 @@ import json
 from bisect import bisect_left
 from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -282,10 +283,13 @@ def check_files(
                 kept[CHANGES].add(task.name)
             for note in entry["notes"]:
                 notice(f"{entry['name']}: {note}")
-        for name, run, reason in found["bad"]:
-            notice(f"skipped {name}: {reason}")
-            reason = reason.replace(str(task.shown), task.name)
-            skipped.append({"sequence": name, "frames": run, "reason": reason})
+        for name, of_sequence in groupby(found["bad"], key=lambda one: one[0]):
+            runs = [(run, reason) for _, run, reason in of_sequence]
+            more = f"; and {len(runs) - 1} more, see the manifest" if len(runs) > 1 else ""
+            notice(f"skipped {name}: {runs[0][1]}{more}")
+            for run, reason in runs:
+                reason = reason.replace(str(task.shown), task.name)
+                skipped.append({"sequence": name, "frames": run, "reason": reason})
     _tell_copies(copies)
     _remove_stale(corpus.folder, kept)
     if not order:

@@ -199,3 +199,22 @@ def test_ten_bit_video_becomes_images_of_16_bits(tmp_path: Path) -> None:
     np.testing.assert_allclose(
         images[1].mean(), (images[0].mean() + images[2].mean()) / 2, atol=0.1 * 257
     )
+
+
+def test_avi_that_repeats_pictures_by_empty_places_is_not_cut_short(
+    bikes: Frame, tmp_path: Path
+) -> None:
+    times = [0, 2, 3, 6, 8, 9]
+    source = encode(tmp_path / "in.avi", list(bikes[:6, :48, :64]), times, codec="mpeg4")
+    interpolate_video(source, tmp_path / "out.mkv", linear, 2, FAST)
+    assert len(decode(tmp_path / "out.mkv")) == 11
+
+
+def test_tags_in_any_encoding_stop_nothing(bikes: Frame, tmp_path: Path) -> None:
+    source = encode(tmp_path / "in.mkv", list(bikes[:3, :48, :64]))
+    content = source.read_bytes()
+    source.write_bytes(content.replace(b"DURATION", b"DUR\xc9E DE"))  # ISO 8859-1
+    with pytest.raises(UnicodeDecodeError):
+        decode(source)
+    interpolate_video(source, tmp_path / "out.mkv", linear, 2, FAST)
+    assert len(decode(tmp_path / "out.mkv")) == 5

@@ -1,5 +1,6 @@
 """Every frame of every kind of file is read as in order, wherever reading starts."""
 
+import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -12,26 +13,11 @@ from pipeline.errors import MidframeError
 from pipeline.frames import video
 from pipeline.frames.decoding import COLOUR_CONVERSION, BadFrameError, Frame
 from pipeline.frames.sequences import check_sequence, open_frames
+from pipeline.frames.video_index import VideoIndex
 from pipeline.provenance import read_manifest
 from pipeline.settings import DatasetSettings
 from pipeline.sources.datasets import fetch
 from tests.pipeline.frames.made_files import KINDS, ffmpeg, needs_ffmpeg
-
-
-@pytest.fixture(scope="session")
-def make(clips: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
-    """Make a file of 40 frames by FFmpeg, from 0.4 s of bikes on so that a jump cut lies in it."""
-    folder = tmp_path_factory.mktemp("videos")
-
-    def encode(name: str, options: str) -> Path:
-        file = folder / name
-        if not file.exists():
-            small = ["-s", "160x96"] if "-s " not in options else []
-            source = ["-ss", "0.4", "-i", clips / "bikes.mp4", "-frames:v", "40", "-an"]
-            ffmpeg(*source, *small, *options.split(), file)
-        return file
-
-    return encode
 
 
 def decode(path: Path) -> list[Frame]:
@@ -122,6 +108,41 @@ def test_ffmpegs_best_stream_is_read_and_another_one_by_its_number(
     settings = DatasetSettings(source="folder", path=str(tmp_path), stream=0)
     fetch(settings, tmp_path / "out", workers=0)
     assert "two: stream 0 of 2 video streams" in capsys.readouterr().err
+
+
+@needs_ffmpeg
+@pytest.mark.parametrize("name", ["a.mkv", "a.mp4", "a.avi"])
+def test_tags_in_any_encoding_stop_nothing(
+    make: Callable[..., Path], tmp_path: Path, name: str
+) -> None:
+    clip, tagged = make("closed.mp4", KINDS["closed.mp4"]), tmp_path / name
+    title = os.fsdecode(b"title=caf\xe9")  # ISO 8859-1
+    ffmpeg("-i", clip, "-c", "copy", "-metadata", title, "-metadata:s:v", title, tagged)
+    assert b"caf\xe9" in tagged.read_bytes()
+    sequence = check_sequence("a", tagged)
+    np.testing.assert_array_equal(list(sequence.read(20, 21)), decode(clip)[20:21])
+
+
+@needs_ffmpeg
+def test_a_picture_that_is_repeated_by_an_empty_packet_is_read_once(
+    make: Callable[..., Path], tmp_path: Path
+) -> None:
+    film = make("repeats.ogv", "-c:v libtheora -g 12 -vf fps=100")
+    with av.open(film) as container:
+        sizes = [packet.size for packet in container.demux(video=0) if packet.pts is not None]
+    shown = tmp_path / "shown.y4m"
+    ffmpeg("-i", film, "-fps_mode", "passthrough", shown)
+    sequence = check_sequence("a", film)
+    assert 0 < sequence.frame_count == len(sizes) - sizes.count(0) < len(sizes)
+    wanted = check_sequence("b", shown)
+    assert isinstance(sequence.index, VideoIndex)
+    assert isinstance(wanted.index, VideoIndex)
+    np.testing.assert_array_equal(sequence.index.checksum, wanted.index.checksum)
+    whole = list(sequence.read())
+    for start in range(sequence.frame_count):
+        np.testing.assert_array_equal(
+            list(sequence.read(start, start + 3)), whole[start : start + 3]
+        )
 
 
 @needs_ffmpeg
