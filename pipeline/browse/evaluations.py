@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from pipeline.browse.collection import generation
 from pipeline.errors import MidframeError
 from pipeline.provenance import read_manifest
 from pipeline.reading import reading
@@ -31,6 +32,7 @@ class EvaluationView:
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self.generation = generation(path)
         self.manifest = read_manifest(path, KIND, FORMAT_VERSION)
         with reading(path / SCORES, "evaluate again"):
             self.scores = pd.read_csv(path / SCORES, dtype={"sequence": str})
@@ -55,7 +57,7 @@ class EvaluationView:
         """Where the PNG of a triplet lies, if it was kept."""
         root = self.path / PICTURES
         file = picture_path(root, sequence, first_frame, what)
-        if not file.resolve().is_relative_to(root.resolve()):
+        if "\0" in sequence or not file.resolve().is_relative_to(root.resolve()):
             raise MidframeError(f"{sequence}: not a sequence of {self.path}")
         return file
 

@@ -2,6 +2,7 @@
 
 import { calmed, get, make, problem } from "./api.js";
 
+const MOST_SEQUENCES = 200; // in the table, those that change most
 const FIELDS = [
   { name: "motion_scale", title: "Motion scale (px)", low: 0.1, step: 0.1 },
   { name: "cut_threshold", title: "Cut threshold", low: 0.0005, step: 0.0005 },
@@ -66,11 +67,10 @@ export function buildWhatIf(form, answer, store, settings, query, windows, chang
     try {
       const told = await get(`/api/stores/${store}/what-if`, { what_if: changes.join(",") });
       if (mine !== version) return;
-      problem(null);
       tell(answer, told, query, changed);
       if (before !== (query.what_if ?? "")) changed(Boolean(query.change));
     } catch (error) {
-      if (mine === version) problem(error);
+      if (mine === version) answer.replaceChildren(make("p", { className: "problem" }, error.message));
     }
   };
   const ask = Object.assign(calmed(now, 60), { now });
@@ -95,18 +95,28 @@ function tell(place, told, query, changed) {
   };
   const copy = make("button", { type: "button" }, "Copy as YAML");
   copy.addEventListener("click", async () => {
-    await navigator.clipboard.writeText(told.yaml);
-    copy.textContent = "Copied";
+    try {
+      await navigator.clipboard.writeText(told.yaml);
+      copy.textContent = "Copied";
+    } catch {
+      problem({ message: "The browser does not let the page copy; select the settings below the table." });
+    }
   });
   const total = make("p", {}, `${told.total.now.toLocaleString("en")} windows taken (${told.total.before.toLocaleString("en")} in the store): ${told.total.gained.toLocaleString("en")} gained, ${told.total.lost.toLocaleString("en")} lost`);
   total.id = "what-if-total";
-  const rows = told.sequences.filter((row) => row.before || row.now);
+  let rows = told.sequences.filter((row) => row.before || row.now);
+  const more = rows.length - MOST_SEQUENCES;
+  if (more > 0) {
+    const size = (row) => row.gained + row.lost;
+    rows = rows.sort((a, b) => size(b) - size(a)).slice(0, MOST_SEQUENCES);
+  }
   place.replaceChildren(
     total,
     make("div", { className: "row" }, seen("gained"), seen("lost"), copy),
     make("table", {},
       make("thead", {}, make("tr", {}, ...head.map((name, i) => make("th", { scope: "col", className: i ? "number" : "" }, name)))),
       make("tbody", {}, ...rows.map((row) => line(row)))),
+    ...(more > 0 ? [make("p", { className: "quiet" }, `and ${more.toLocaleString("en")} sequences that change no more than these`)] : []),
     make("pre", { tabIndex: 0, "aria-label": "Settings as YAML" }, told.yaml),
   );
 }

@@ -96,6 +96,16 @@ def test_foreign_hosts_paths_outside_and_other_content_are_refused(
         assert raw("/api/stores/9/columns") == 404
         assert raw("/api/stores/0/rows/9999") == 404
         assert raw("/api/stores/0/rows?start=-1") == 422
+        assert raw(f"/api/stores/0/rows?start={'9' * 5000}") == 422
+        assert raw("/api/stores/0/what-if?what_if=motion_scale:1e999") == 422
+        assert raw("/evaluations/0/truth?sequence=%00&first_frame=0") == 422
+        deep = requests.post(
+            f"{base}/api/stores/0/flags",
+            data="[" * 100_000,
+            headers={"Content-Type": "application/json"},
+            timeout=TIMEOUT,
+        )
+        assert "flag: not JSON" in deep.json()["error"]
         form = requests.post(f"{base}/api/stores/0/flags", data={"row": "0"}, timeout=TIMEOUT)
         assert form.status_code == 422
         wrong = {"generation": "x", "row": 0, "mark": "odd"}
@@ -124,6 +134,20 @@ def test_a_store_that_is_replaced_is_opened_anew(
         answer = requests.get(f"{store}/rows", timeout=TIMEOUT)
         assert answer.status_code == 422
         assert "not there, or unfinished" in answer.json()["error"]
+
+
+def test_an_evaluation_that_is_replaced_is_opened_anew(
+    evaluations: list[Path], tmp_path: Path
+) -> None:
+    served = Path(shutil.copytree(evaluations[0], tmp_path / "served"))
+    with serving(served) as server:
+        site = f"{server.address}/api/site"
+        assert requests.get(site, timeout=TIMEOUT).json()["evaluations"][0]["model"] == "mean"
+        shutil.rmtree(served)
+        answer = requests.get(site, timeout=TIMEOUT)
+        assert "not there, or unfinished" in answer.json()["error"]
+        shutil.copytree(evaluations[1], served)
+        assert requests.get(site, timeout=TIMEOUT).json()["evaluations"][0]["model"] == "first"
 
 
 def test_a_damaged_shard_is_said_by_its_tile(copied: Callable[[], Path]) -> None:

@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 
 from pipeline.browse.collection import Collection
+from pipeline.browse.what_if import prepare
 from pipeline.errors import MidframeError
-from pipeline.selection.judging import REASONS
+from pipeline.selection.judging import REASONS, _judge
 from pipeline.selection.patches import sample
 from pipeline.selection.triplets import Source
 from pipeline.settings import PatchSettings
@@ -50,6 +51,12 @@ def test_the_answer_is_what_sample_takes(
     assert now == built.table()["sequence"].value_counts().to_dict()
 
 
+def test_all_is_compiled_before_the_first_question(patches: Path) -> None:
+    prepare()
+    Collection(patches).what_if.answer({"motion_scale": 2.0, "repeat_threshold": None})
+    assert len(_judge.signatures) == 1
+
+
 def test_what_cannot_be_answered_is_said(patches: Path) -> None:
     asked = Collection(patches).what_if
     with pytest.raises(MidframeError, match="'patch_size' cannot be asked"):
@@ -58,6 +65,8 @@ def test_what_cannot_be_answered_is_said(patches: Path) -> None:
         asked.answer({"tries": 9})
     with pytest.raises(MidframeError, match="motion_scale"):
         asked.answer({"motion_scale": -1})
+    with pytest.raises(MidframeError, match="a finite number is needed"):
+        asked.answer({"motion_scale": float("inf")})
 
 
 def test_changes_mark_what_is_gained_and_lost(patches: Path) -> None:
