@@ -6,6 +6,7 @@ its own name are answered, so that no page from elsewhere can read what is serve
 
 from collections.abc import Callable
 from importlib import resources
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,6 +19,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Mount, Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from pipeline.browse.collection import Collection
 from pipeline.browse.detail import describe
 from pipeline.browse.evaluations import BRIGHTEST, compare
 from pipeline.browse.flagging import FlagRequest
@@ -145,7 +147,7 @@ class _Service:
                 "generation": collection.generation,
                 "columns": collection.columns,
                 "settings": settings.model_dump(mode="json"),
-                "flags_file": str(collection.flags_path),
+                "flags_file": _flags_shown(collection),
             }
         )
 
@@ -262,6 +264,15 @@ def _whole(request: Request, name: str, default: int) -> int:
     if not text.isdecimal() or len(text) > MOST_DIGITS:
         raise MidframeError(f"{name}: a whole number is needed, not {text!r}")
     return int(text)
+
+
+def _flags_shown(collection: Collection) -> str:
+    """The file of flags, as the user knows its place."""
+    url = shown(collection.path)
+    if url != str(collection.path):
+        return f"{url}.flags.json"
+    here, file = Path.cwd(), collection.flags_path
+    return str(file.relative_to(here) if file.is_relative_to(here) else file)
 
 
 def _json(content: dict[str, Any]) -> Response:

@@ -131,18 +131,19 @@ function slide(by) {
   handle();
 }
 
+/** The scores that any of these evaluations has. */
+const metricsOf = (evaluations) => [...new Set(evaluations.flatMap(({ metrics }) => metrics))];
+
 function means() {
   const chosen = [site.evaluations[state.a], site.evaluations[state.b]];
-  const cell = (evaluation, metric) => {
-    const split = metric.lastIndexOf("_");
-    const mean = evaluation.means[metric.slice(0, split)]?.[metric.slice(split + 1)];
-    return make("td", { className: "number" }, show(mean?.mean));
-  };
+  const cell = (evaluation, metric) => make("td", { className: "number" }, show(evaluation.means[metric]));
   at("means").replaceChildren(make("table", {},
     make("thead", {}, make("tr", {}, make("th", { scope: "col" }, "score"),
       ...chosen.map((one) => make("th", { scope: "col", className: "number" }, one.model)))),
-    make("tbody", {}, ...chosen[0].metrics.map((metric) => make("tr", {},
-      make("th", { scope: "row" }, metric.replaceAll("_", " ")), ...chosen.map((one) => cell(one, metric)))))));
+    make("tbody", {}, ...metricsOf(chosen).map((metric) => make("tr", {},
+      make("th", { scope: "row" }, metric.replaceAll("_", " ")), ...chosen.map((one) => cell(one, metric)))))),
+  make("details", {}, make("summary", {}, "What they measure"), ...Object.values(
+    Object.assign({}, ...chosen.map((one) => one.protocols))).map((words) => make("p", { className: "quiet" }, words))));
 }
 
 function blink() {
@@ -185,7 +186,7 @@ async function begin() {
     if (!(state[which] in site.evaluations)) state[which] = "0";
     at(which).replaceChildren(...site.evaluations.map((one, value) => make("option", { value }, `${one.model} (${one.path.split("/").slice(-2).join("/")})`)));
   }
-  at("metric").replaceChildren(...site.evaluations[0].metrics.map((value) => make("option", { value }, value.replaceAll("_", " "))));
+  at("metric").replaceChildren(...metricsOf(site.evaluations).map((value) => make("option", { value }, value.replaceAll("_", " "))));
   for (const side of ["left", "right"]) at(side).replaceChildren(...SIDES.map(([value, words]) => make("option", { value }, words)));
   for (const name of ["a", "b", "metric", "left", "right", "zoom"]) {
     at(name).value = state[name];

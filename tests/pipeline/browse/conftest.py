@@ -117,8 +117,12 @@ def evaluations(dataset: Path, tmp_path_factory: pytest.TempPathFactory) -> list
                 file.parent.mkdir(parents=True, exist_ok=True)
                 Image.fromarray(frame).save(file)
         scores = pd.DataFrame(rows, columns=["sequence", "first_frame", "standard_psnr"])
+        scores["other_err"] = weight
         scores.to_csv(directory / SCORES, index=False)
-        mean = {"standard": {"psnr": {"mean": float(scores["standard_psnr"].mean())}}}
+        mean = {
+            "standard": {"psnr": {"mean": float(scores["standard_psnr"].mean())}},
+            "other": {"err": {"mean": weight}},
+        }
         write_manifest(
             directory,
             KIND,
@@ -127,7 +131,7 @@ def evaluations(dataset: Path, tmp_path_factory: pytest.TempPathFactory) -> list
             model=name,
             images=len(scores),
             means={"with_cuts": mean, "without_cuts": mean},
-            protocols={"standard": "RGB"},
+            protocols={"standard": "RGB", "other": "an error"},
         )
         directories.append(directory)
     return directories

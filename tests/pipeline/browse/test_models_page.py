@@ -17,6 +17,13 @@ def test_two_models_are_compared_with_a_handle(page: Any, address: str) -> None:
     page.goto(f"{address}/models")
     page.wait_for_function("() => document.getElementById('left-picture').naturalWidth > 0")
     assert page.locator("#triplets button").count() == 2
+    row = page.locator("#means tr", has_text="other err")
+    assert row.locator("td").all_inner_texts() == ["0.5", "1"]
+    page.get_by_text("What they measure").click()
+    page.get_by_text("an error", exact=True).wait_for()
+    page.select_option("#metric", "other_err")
+    page.get_by_role("button", name="0.5 and 1, -0.5").first.wait_for()
+    page.select_option("#metric", "standard_psnr")
     swipe = page.locator("#swipe").bounding_box()
     page.mouse.click(swipe["x"] + swipe["width"] / 4, swipe["y"] + 20)
     clip = "getComputedStyle(document.getElementById('left-picture')).clipPath"
