@@ -27,13 +27,19 @@ from pipeline.settings import PatchSettings, validate
 ADJUSTABLE = (
     "motion_scale",
     "cut_threshold",
+    "flow_cut_threshold",
     "repeat_threshold",
+    "max_brightness_change",
+    "max_misfit",
+    "max_black_share",
     "tries",
     "max_taken",
     "max_overlap",
     "max_per_sequence",
 )
 CHANGES = ("same", "gained", "lost")
+# Settings that need a column which not every store has.
+MEASURED = {"flow_cut_threshold": "flow_cut", "max_misfit": "misfit"}
 COLUMNS = tuple(field.name for field in fields(Windows))[1:]
 # Answers that are kept: a byte a window each.
 KEPT = 8
@@ -85,6 +91,12 @@ class WhatIf:
         for name in changes:
             if name not in ADJUSTABLE:
                 raise MidframeError(f"what if: '{name}' cannot be asked; {', '.join(ADJUSTABLE)}")
+            column = MEASURED.get(name)
+            if column and changes[name] is not None and np.isnan(self._numbers[column]).all():
+                raise MidframeError(
+                    f"what if: {name}: needs cuts that were measured with the method 'flow', which "
+                    "those of this store were not"
+                )
         changed = validate(PatchSettings, self._settings | dict(changes), "what if")
         for name in changes:
             value = getattr(changed, name)

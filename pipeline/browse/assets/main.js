@@ -120,7 +120,7 @@ async function openStore() {
     if (anew) search();
     else write();
   };
-  await buildWhatIf(at("what-if"), at("answer"), state.store, told.settings, query, windows, changed);
+  await buildWhatIf(at("what-if"), at("answer"), state.store, told, query, windows, changed);
   await search();
 }
 

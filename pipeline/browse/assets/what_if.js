@@ -5,23 +5,29 @@ import { calmed, get, make, problem } from "./api.js";
 const MOST_SEQUENCES = 200; // in the table, those that change most
 const FIELDS = [
   { name: "motion_scale", title: "Motion scale (px)", low: 0.1, step: 0.1 },
-  { name: "cut_threshold", title: "Cut threshold", low: 0.0005, step: 0.0005 },
+  { name: "cut_threshold", title: "Cut threshold", low: 0.0005, step: 0.0005, without: "flow_cut" },
+  { name: "flow_cut_threshold", title: "Cut threshold, by flow", low: 0.1, step: 0.1, of: "flow_cut" },
   { name: "repeat_threshold", title: "Repeats below (empty: taken)", low: 0.01, step: 0.01, high: 1 },
+  { name: "max_brightness_change", title: "Largest brightness change (levels; empty: any)", low: 0, step: 0.1, of: "brightness_change" },
+  { name: "max_misfit", title: "Largest misfit (levels; empty: any)", low: 0.1, step: 0.1, of: "misfit" },
+  { name: "max_black_share", title: "Most black bars (0..1; empty: any)", low: 0, step: 0.01, high: 0.99, of: "black_share" },
   { name: "tries", title: "Tries", low: 1, step: 1 },
   { name: "max_taken", title: "Most taken from a triplet", low: 1, step: 1 },
   { name: "max_overlap", title: "Largest overlap (0..1)", low: 0, step: 0.05, high: 1 },
   { name: "max_per_sequence", title: "Most from a sequence (empty: all)", low: 1, step: 1 },
 ];
 
-/** Sliders for `settings`; `query.what_if` holds what differs; `changed` shows changed windows. */
-export function buildWhatIf(form, answer, store, settings, query, windows, changed) {
+/** Sliders for `settings` as far as the `columns` they need are known; `query.what_if` holds what differs; `changed` shows changed windows. */
+export function buildWhatIf(form, answer, store, { settings, columns }, query, windows, changed) {
+  const known = Object.fromEntries(columns.map((column) => [column.name, column]));
   const given = Object.fromEntries(
     (query.what_if ?? "").split(",").filter(Boolean).map((part) => part.split(":")));
-  const inputs = FIELDS.map((field) => {
+  const fields = FIELDS.filter(({ of, without }) => (!of || known[of].known) && !known[without]?.known);
+  const inputs = fields.map((field) => {
     const start = settings[field.name];
     const high = field.high ?? {
       tries: settings.tries, max_taken: settings.tries, max_per_sequence: windows,
-    }[field.name] ?? Math.max(4 * start, field.low);
+    }[field.name] ?? Math.max(...(start ? [4 * start] : []), known[field.of]?.high ?? 0, field.low);
     const value = given[field.name] ?? start ?? "";
     const number = make("input", { type: "number", min: field.low, max: high, step: "any", value });
     number.dataset.setting = field.name;

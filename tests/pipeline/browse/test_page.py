@@ -213,6 +213,8 @@ def test_what_if_tells_what_a_real_run_takes(
 ) -> None:
     page.goto(address)
     page.locator("#what-if-total").wait_for()
+    # What was not measured in this store cannot be asked.
+    assert page.locator("#what-if-max_misfit").count() == 0
     page.fill("#what-if-motion_scale", "4")
     page.fill("#what-if-max_overlap", "0.5")
     settings = SMALL_PATCHES.model_copy(update={"motion_scale": 4.0, "max_overlap": 0.5})
