@@ -1,6 +1,7 @@
 """Windows are filtered and sorted as their table is, and flags go beside the store."""
 
 import os
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -98,6 +99,25 @@ def test_missing_frames_are_said_where_they_are_needed(patches: Path, tmp_path: 
     with pytest.raises(MidframeError, match="give their dataset directory to browse too"):
         pictures.triplet(refused)
     assert pictures.tile(int(collection.rows(parse({"reason": "taken"}))[0]), 64).any()
+
+
+def test_frames_and_motion_that_go_while_they_are_shown_are_said(
+    copied: Callable[[], Path],
+) -> None:
+    patches = copied()
+    collection = Collection(patches)
+    pictures = Pictures(collection, Origins(patches, collection.store.manifest))
+    first, *_, last = collection.rows(parse({"reason": "jump cut"})).tolist()
+    assert pictures.view(first, "flow").any()
+    assert pictures.view(first, "frame").any()
+    assert collection.window(first).sequence != collection.window(last).sequence or (
+        collection.window(first).first_frame != collection.window(last).first_frame
+    )
+    shutil.rmtree(patches.parent / "datasets")
+    shutil.rmtree(patches.parent / "motion")
+    for view in ("flow", "frame"):
+        with pytest.raises(MidframeError, match="gone|missing|no such"):
+            pictures.view(last, view)
 
 
 def test_every_window_says_why_and_knows_its_neighbours(patches: Path) -> None:

@@ -74,6 +74,31 @@ def test_fifty_tabs_at_a_time_are_answered(copied: Callable[[], Path]) -> None:
         assert list(tabs.map(tab, range(50))) == [5] * 50
 
 
+def test_ctrl_c_ends_it_while_tiles_load(copied: Callable[[], Path]) -> None:
+    with serving(copied()) as server, ThreadPoolExecutor(16) as tabs:
+        columns = requests.get(f"{server.address}/api/stores/0/columns", timeout=TIMEOUT)
+        now, loading = columns.json()["generation"], threading.Event()
+
+        def tab(number: int) -> None:
+            with requests.Session() as session:
+                for row in range(10**6):
+                    place = f"/tiles/0/{now}/{(row + number) % 48}/{(64, 96, 384)[row % 3]}"
+                    try:
+                        session.get(server.address + place, timeout=TIMEOUT)
+                    except requests.ConnectionError:
+                        return
+                    if row == 3:
+                        loading.set()
+
+        ended = [tabs.submit(tab, number) for number in range(16)]
+        assert loading.wait(60)
+        assert server.interrupt() == 0
+        for one in ended:
+            one.result(60)
+        assert server.process.stderr is not None
+        assert server.process.stderr.read().splitlines() == ["Ctrl-C ends it"]
+
+
 def test_foreign_hosts_paths_outside_and_other_content_are_refused(
     copied: Callable[[], Path], evaluations: list[Path]
 ) -> None:
