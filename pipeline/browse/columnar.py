@@ -27,6 +27,8 @@ def order(values: NDArray[Any], descending: bool = False) -> NDArray[np.uint32]:
     unknown = ordered != ordered
     new = np.zeros(len(values), bool)
     new[1:] = (ordered[1:] != ordered[:-1]) & ~unknown[:-1]
+    if np.count_nonzero(new) == len(values) - 1 and not unknown.any():
+        return (places[::-1] if descending else places).astype(np.uint32)
     ranks = np.cumsum(new, dtype=np.uint64)
     if descending and len(values):
         ranks = np.where(unknown, np.uint64(len(values)), ranks[-1] - ranks)
