@@ -4,13 +4,14 @@ It reads, except for flags, which go to a file beside the store. Only requests t
 its own name are answered, so that no page from elsewhere can read what is served.
 """
 
-import json
 from collections.abc import Callable
 from importlib import resources
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from starlette.applications import Starlette
+from starlette.concurrency import run_in_threadpool
 from starlette.middleware import Middleware
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 from starlette.requests import Request
@@ -18,8 +19,9 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Mount, Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from pipeline.browse.collection import Collection
 from pipeline.browse.detail import describe
-from pipeline.browse.evaluations import compare
+from pipeline.browse.evaluations import BRIGHTEST, compare
 from pipeline.browse.flagging import FlagRequest
 from pipeline.browse.pictures import TILE_SIZES, PictureCache, encode, encode_exactly
 from pipeline.browse.query import parse, parse_changes
@@ -31,6 +33,8 @@ from pipeline.settings import validate
 HOSTS = ["127.0.0.1", "localhost"]
 # Rows in one answer.
 MOST_ROWS = 500
+# Of a number in an address.
+MOST_DIGITS = 18
 # Where a page has the head of all pages.
 HEAD = "<!-- head -->\n"
 TYPES = {".html": "text/html", ".css": "text/css", ".js": "text/javascript"}
@@ -132,7 +136,8 @@ class _Service:
             for opened in [shelf.opened()]
         ]
         evaluations = [view.describe() for view in self._site.evaluations]
-        return _json({"stores": stores, "evaluations": evaluations, "tile_sizes": TILE_SIZES})
+        told = {"stores": stores, "evaluations": evaluations, "tile_sizes": TILE_SIZES}
+        return _json(told | {"brightest_error": BRIGHTEST})
 
     def columns(self, request: Request) -> Response:
         collection = self._shelf(request).opened().collection
@@ -142,7 +147,7 @@ class _Service:
                 "generation": collection.generation,
                 "columns": collection.columns,
                 "settings": settings.model_dump(mode="json"),
-                "flags_file": str(collection.flags_path),
+                "flags_file": _flags_shown(collection),
             }
         )
 
@@ -177,9 +182,14 @@ class _Service:
         if request.headers.get("content-type", "").partition(";")[0] != "application/json":
             raise MidframeError("flags are set by JSON only")
         try:
-            asked = validate(FlagRequest, await request.json(), "flag")
-        except json.JSONDecodeError as error:
-            raise MidframeError(f"flag: {error}") from None
+            content = await request.json()
+        except (ValueError, RecursionError) as error:
+            raise MidframeError(f"flag: not JSON ({error})") from None
+        # In a thread, as all that touches the disk.
+        return await run_in_threadpool(self._flag, request, content)
+
+    def _flag(self, request: Request, content: Any) -> Response:
+        asked = validate(FlagRequest, content, "flag")
         opened = self._shelf(request).opened()
         if asked.generation != opened.collection.generation:
             raise _Gone(f"{shown(opened.collection.path)}: was replaced; reload the page")
@@ -221,9 +231,10 @@ class _Service:
         return Response(content, media_type="image/jpeg", headers=FOREVER)
 
     def _evaluation(self, number: int) -> Any:
-        if not 0 <= number < len(self._site.evaluations):
+        evaluations = self._site.evaluations
+        if not 0 <= number < len(evaluations):
             raise IndexError(f"no evaluation {number}")
-        return self._site.evaluations[number]
+        return evaluations[number]
 
     def _shelf(self, request: Request) -> Shelf:
         number = request.path_params["store"]
@@ -250,9 +261,18 @@ def _within(row: int, opened: Opened) -> int:
 
 def _whole(request: Request, name: str, default: int) -> int:
     text = request.query_params.get(name, str(default))
-    if not text.isdecimal():
+    if not text.isdecimal() or len(text) > MOST_DIGITS:
         raise MidframeError(f"{name}: a whole number is needed, not {text!r}")
     return int(text)
+
+
+def _flags_shown(collection: Collection) -> str:
+    """The file of flags, as the user knows its place."""
+    url = shown(collection.path)
+    if url != str(collection.path):
+        return f"{url}.flags.json"
+    here, file = Path.cwd(), collection.flags_path
+    return str(file.relative_to(here) if file.is_relative_to(here) else file)
 
 
 def _json(content: dict[str, Any]) -> Response:

@@ -4,7 +4,7 @@ Every window tried is a row, taken or refused, in the order of ``candidates.parq
 """
 
 import threading
-from collections import OrderedDict
+from collections import OrderedDict, defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -15,7 +15,7 @@ import numpy as np
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from pipeline.browse.columnar import descending, order, spread
+from pipeline.browse.columnar import order, spread
 from pipeline.browse.what_if import CHANGES, WhatIf
 from pipeline.errors import MidframeError
 from pipeline.mirrors import pull_beside, push_beside
@@ -96,9 +96,8 @@ class Collection:
         pull_beside(self.flags_path, path)
         self.flags = read_flags(self.flags_path) if self.flags_path.exists() else {}
         self.names["flag"] = MARKS
-        self.codes["flag"] = np.zeros(len(self), np.int64)
-        for window, flag in self.flags.items():
-            self.codes["flag"][self._rows_of(window)] = MARKS.index(flag.mark)
+        self._mark()
+        self._times_flagged = 0
         self._answers: OrderedDict[str, NDArray[np.uint32]] = OrderedDict()
         # Of every column, four bytes a row for each direction; not of the flags, which change.
         self._orders: dict[str, NDArray[np.uint32]] = {}
@@ -160,12 +159,10 @@ class Collection:
         return described
 
     def warm(self) -> None:
-        """Do ahead what takes longest: functions compiled, columns described and ordered."""
-        _ = self.columns
-        self._order("-motion")
-        self.what_if.answer({})
-        for name in (*self.numbers, *self.codes):
-            self._order(f"-{name}")
+        """Bring all columns in order ahead, in both directions."""
+        for name in ("motion", *self.numbers, *self.codes):
+            for sort in (f"-{name}", name):
+                self._order(sort)
 
     def rows(self, query: Query) -> NDArray[np.uint32]:
         """Rows that match, in order.
@@ -176,14 +173,16 @@ class Collection:
             if a column is unknown, or the other settings are wrong.
         """
         with self._lock:
-            if query.key in self._answers:
-                self._answers.move_to_end(query.key)
-                return self._answers[query.key]
+            # An answer that a new flag overtakes is not kept as one after it.
+            key = f"{self._times_flagged} {query.key}"
+            if key in self._answers:
+                self._answers.move_to_end(key)
+                return self._answers[key]
         mask = self._mask(query)
         places = self._order(query.sort)
         rows = np.flatnonzero(mask).astype(np.uint32) if places is None else places[mask[places]]
         with self._lock:
-            self._answers[query.key] = rows
+            self._answers[key] = rows
             while len(self._answers) > KEPT_QUERIES:
                 self._answers.popitem(last=False)
         return rows
@@ -212,13 +211,7 @@ class Collection:
             return None
         if sort in self._orders:
             return self._orders[sort]
-        values = self._column(name, {**self.codes, **self.numbers})
-        if sort == name:
-            places = order(values)
-        else:
-            upwards = self._order(name)
-            assert upwards is not None
-            places = descending(values, upwards)
+        places = order(self._column(name, {**self.codes, **self.numbers}), sort != name)
         if name != "flag":
             self._orders[sort] = places
         return places
@@ -275,17 +268,31 @@ class Collection:
                     f"{self.flags_path}: cannot write here ({error.strerror})"
                 ) from None
             self.flags = flags
-            self.codes["flag"][self._rows_of(window)] = MARKS.index(flag.mark if flag else "none")
-            self._answers.clear()
+            self._mark()
+            self._times_flagged += 1
 
-    def _rows_of(self, window: Window) -> NDArray[np.int64]:
-        """The rows at a place: none, or as often as it was drawn."""
-        if window.sequence not in self.names["sequence"]:
-            return np.zeros(0, np.int64)
-        match = self.codes["sequence"] == self.names["sequence"].index(window.sequence)
-        for name, value in zip(Window._fields[1:], window[1:], strict=True):
-            match &= self.numbers[name] == value
-        return np.flatnonzero(match)
+    def _mark(self) -> None:
+        """Bring the column of flags up to date."""
+        codes = np.zeros(len(self), np.int64)
+        number = {name: code for code, name in enumerate(self.names["sequence"])}
+        first, top, left = (self.numbers[name] for name in Window._fields[1:])
+        # Each triplet that holds flags is found by one number, whatever their count.
+        width = int(first.max(initial=0)) + 1
+        flagged: defaultdict[int, list[tuple[Window, Flag]]] = defaultdict(list)
+        for window, flag in self.flags.items():
+            if window.sequence in number and 0 <= window.first_frame < width:
+                key = number[window.sequence] * width + window.first_frame
+                flagged[key].append((window, flag))
+        starts = np.flatnonzero(np.diff(self.triplets, prepend=-1))
+        ends = np.append(starts[1:], len(self))
+        keys = self.codes["sequence"][starts] * width + first[starts]
+        for triplet in np.flatnonzero(np.isin(keys, np.array(list(flagged), np.int64))):
+            here = slice(starts[triplet], ends[triplet])
+            for window, flag in flagged[int(keys[triplet])]:
+                # None of the windows, or as many as were drawn at this place.
+                match = (top[here] == window.top) & (left[here] == window.left)
+                codes[here][match] = MARKS.index(flag.mark)
+        self.codes["flag"] = codes
 
 
 def generation(path: Path) -> str:

@@ -1,6 +1,5 @@
 """Evaluation directories side by side: on which triplets two models differ, and their pictures."""
 
-import re
 from pathlib import Path
 from typing import Any
 
@@ -9,8 +8,9 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from pipeline.browse.collection import generation
 from pipeline.errors import MidframeError
-from pipeline.provenance import read_manifest
+from pipeline.provenance import MANIFEST, read_manifest
 from pipeline.reading import reading
 from pipeline.store.evaluation_files import FORMAT_VERSION, KIND, PICTURES, SCORES, picture_path
 
@@ -31,14 +31,21 @@ class EvaluationView:
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self.generation = generation(path)
         self.manifest = read_manifest(path, KIND, FORMAT_VERSION)
         with reading(path / SCORES, "evaluate again"):
             self.scores = pd.read_csv(path / SCORES, dtype={"sequence": str})
+        with reading(path / MANIFEST, "evaluate again"):
+            self.means = {
+                f"{protocol}_{metric}": mean["mean"]
+                for protocol, means in self.manifest["means"]["with_cuts"].items()
+                for metric, mean in means.items()
+            }
 
     @property
     def metrics(self) -> list[str]:
-        """Columns of scores, such as ``standard_psnr``."""
-        return [name for name in map(str, self.scores) if re.search("_(psnr|ssim)$", name)]
+        """Columns of scores, such as ``standard_psnr``: of every protocol that was measured."""
+        return [name for name in map(str, self.scores) if name in self.means]
 
     def describe(self) -> dict[str, Any]:
         """Name, numbers by protocol, and what was evaluated; JSON values."""
@@ -46,7 +53,7 @@ class EvaluationView:
             "path": str(self.path),
             "model": self.manifest["model"],
             "images": self.manifest["images"],
-            "means": self.manifest["means"]["with_cuts"],
+            "means": self.means,
             "protocols": self.manifest["protocols"],
             "metrics": self.metrics,
         }
@@ -55,7 +62,7 @@ class EvaluationView:
         """Where the PNG of a triplet lies, if it was kept."""
         root = self.path / PICTURES
         file = picture_path(root, sequence, first_frame, what)
-        if not file.resolve().is_relative_to(root.resolve()):
+        if "\0" in sequence or not file.resolve().is_relative_to(root.resolve()):
             raise MidframeError(f"{sequence}: not a sequence of {self.path}")
         return file
 

@@ -105,4 +105,7 @@ class Origins:
                 f"the motion of '{name}' is not found near {self._path}; give its motion "
                 "directory to browse too"
             )
+        # What is missing of a Zarr array reads as its fill value, without an error.
+        if not (store.path / MANIFEST).is_file():
+            raise MidframeError(f"{store.path}: is gone; score the motion again")
         return store, rows[first_frame]

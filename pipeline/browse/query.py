@@ -7,6 +7,7 @@ would take.
 
 from collections.abc import Mapping
 from typing import Any
+from urllib.parse import unquote
 
 from pipeline.browse.collection import NUMBERS, Query
 from pipeline.errors import MidframeError
@@ -30,7 +31,10 @@ def parse(parameters: Mapping[str, str]) -> Query:
             if parameters.get(name)
         },
         choices={
-            name: frozenset(parameters[name].split(",")) for name in NAMES if parameters.get(name)
+            # Commas stand between names; one within a name is written %2C.
+            name: frozenset(map(unquote, parameters[name].split(",")))
+            for name in NAMES
+            if parameters.get(name)
         },
         sort=parameters.get("sort", ""),
         what_if=parse_changes(parameters.get("what_if", "")),

@@ -11,6 +11,7 @@ import uvicorn
 
 from pipeline.browse.app import build_app
 from pipeline.browse.site import Site
+from pipeline.browse.what_if import prepare
 from pipeline.errors import MidframeError
 from pipeline.progress import notice
 
@@ -32,6 +33,8 @@ def browse(paths: Sequence[Path], port: int = PORT, open_browser: bool = True) -
         if a directory cannot be opened, or the port is taken.
     """
     with _listen(port) as listener:
+        # Before the address is known, nobody waits for an answer.
+        prepare()
         app = build_app(Site(paths))
         address = f"http://127.0.0.1:{listener.getsockname()[1]}/"
         print(address, flush=True)

@@ -1,6 +1,5 @@
 """What is served: the directories that were given, opened, and opened again when replaced."""
 
-import contextlib
 import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -38,7 +37,9 @@ class Shelf:
 
     def _open(self) -> Opened:
         collection = Collection(self.path)
-        threading.Thread(target=_warm, args=[collection], daemon=True).start()
+        # Every page asks for these first; any page may ask for an order.
+        _ = collection.columns
+        threading.Thread(target=collection.warm, daemon=True).start()
         origins = Origins(self.path, collection.store.manifest, self._given)
         return Opened(collection, Pictures(collection, origins))
 
@@ -54,12 +55,6 @@ class Shelf:
             if generation(self.path) != self._opened.collection.generation:
                 self._opened = self._open()
             return self._opened
-
-
-def _warm(collection: Collection) -> None:
-    # What is wrong is said to the one who asks for it.
-    with contextlib.suppress(MidframeError):
-        collection.warm()
 
 
 class Site:
@@ -84,10 +79,25 @@ class Site:
         self.shelves = [
             Shelf(path, given) for path, kind in zip(paths, kinds, strict=True) if kind == PATCHES
         ]
-        self.evaluations = [
+        self._evaluations = [
             EvaluationView(path)
             for path, kind in zip(paths, kinds, strict=True)
             if kind == EVALUATION
         ]
-        if not self.shelves and not self.evaluations:
+        if not self.shelves and not self._evaluations:
             raise MidframeError("browse: give a patch directory or an evaluation directory")
+
+    @property
+    def evaluations(self) -> list[EvaluationView]:
+        """The evaluations, opened anew where another one has taken the name.
+
+        Raises
+        ------
+        MidframeError
+            if one has gone, or what has taken its name cannot be opened.
+        """
+        self._evaluations = [
+            view if view.generation == generation(view.path) else EvaluationView(view.path)
+            for view in self._evaluations
+        ]
+        return self._evaluations

@@ -1,5 +1,6 @@
 """What other settings would take of the windows that were tried, by the rules of `sample`."""
 
+import math
 import threading
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
@@ -11,6 +12,7 @@ import yaml
 from numpy.typing import NDArray
 
 from pipeline.errors import MidframeError
+from pipeline.selection.candidates import WHOLE_SCHEMA
 from pipeline.selection.judging import (
     CODES,
     UNTRIED,
@@ -25,17 +27,29 @@ from pipeline.settings import PatchSettings, validate
 ADJUSTABLE = (
     "motion_scale",
     "cut_threshold",
+    "flow_cut_threshold",
     "repeat_threshold",
+    "max_brightness_change",
+    "max_misfit",
+    "max_black_share",
     "tries",
     "max_taken",
     "max_overlap",
     "max_per_sequence",
 )
 CHANGES = ("same", "gained", "lost")
+# Settings that need a column which not every store has.
+MEASURED = {"flow_cut_threshold": "flow_cut", "max_misfit": "misfit"}
 COLUMNS = tuple(field.name for field in fields(Windows))[1:]
 # Answers that are kept: a byte a window each.
 KEPT = 8
 _TAKEN = CODES[Reason.TAKEN]
+
+
+def prepare() -> None:
+    """Compile what judges windows, which takes seconds once after an installation, or load it."""
+    nothing = (np.zeros(0, WHOLE_SCHEMA.field(name).type.to_pandas_dtype()) for name in COLUMNS)
+    judge(Windows(np.zeros(0, np.int64), *nothing), PatchSettings())
 
 
 class WhatIf:
@@ -77,7 +91,18 @@ class WhatIf:
         for name in changes:
             if name not in ADJUSTABLE:
                 raise MidframeError(f"what if: '{name}' cannot be asked; {', '.join(ADJUSTABLE)}")
+            column = MEASURED.get(name)
+            if column and changes[name] is not None and np.isnan(self._numbers[column]).all():
+                raise MidframeError(
+                    f"what if: {name}: needs cuts that were measured with the method 'flow', which "
+                    "those of this store were not"
+                )
         changed = validate(PatchSettings, self._settings | dict(changes), "what if")
+        for name in changes:
+            value = getattr(changed, name)
+            # Answers are JSON, which has no word for infinity.
+            if isinstance(value, float) and not math.isfinite(value):
+                raise MidframeError(f"what if: {name}: a finite number is needed, not {value}")
         if changed.tries > self._settings["tries"]:
             raise MidframeError(
                 f"what if: tries: only the {self._settings['tries']} windows that were tried in "

@@ -7,20 +7,43 @@ export class Problem extends Error {
   }
 }
 
+async function ask(address, options) {
+  try {
+    return await fetch(address, options);
+  } catch {
+    throw new Problem("The server does not answer: start it again, and reload the page.", 0);
+  }
+}
+
+async function refusalOf(response) {
+  const json = response.headers.get("content-type") === "application/json";
+  const words = json ? (await response.json()).error : "see the terminal of the server";
+  return new Problem(words, response.status);
+}
+
 async function answerOf(response) {
-  const content = await response.json();
-  if (!response.ok) throw new Problem(content.error, response.status);
-  return content;
+  if (!response.ok) throw await refusalOf(response);
+  return response.json();
 }
 
 export async function get(path, parameters) {
   const query = parameters ? `?${new URLSearchParams(parameters)}` : "";
-  return answerOf(await fetch(path + query));
+  return answerOf(await ask(path + query));
 }
 
 export async function post(path, content) {
   const headers = { "Content-Type": "application/json" };
-  return answerOf(await fetch(path, { method: "POST", headers, body: JSON.stringify(content) }));
+  return answerOf(await ask(path, { method: "POST", headers, body: JSON.stringify(content) }));
+}
+
+/** Why a picture did not come, as a `Problem`; null if it comes now. */
+export async function refusal(address) {
+  try {
+    const response = await ask(address);
+    return response.ok ? null : await refusalOf(response);
+  } catch (error) {
+    return error;
+  }
 }
 
 /** An element with properties and children; names with a dash become attributes. */
@@ -49,8 +72,9 @@ export function calmed(run, milliseconds = 150) {
   };
 }
 
+/** Tell a problem, or take it off: in the dialog that is open, or else at the top of the page. */
 export function problem(error) {
-  const place = document.getElementById("problem");
+  const place = document.querySelector("dialog[open] .problem") ?? document.getElementById("problem");
   place.hidden = !error;
   place.textContent = error ? error.message : "";
 }

@@ -1,6 +1,6 @@
 // One window, large: its pictures, its numbers, why it is (not) in the data, its neighbours.
 
-import { get, make, post, problem, show } from "./api.js";
+import { get, make, post, problem, refusal, show } from "./api.js";
 import { titleOf } from "./filters.js";
 
 const VIEWS = [
@@ -17,6 +17,15 @@ export class Detail {
   constructor(dialog, { store, step, changed, closed }) {
     Object.assign(this, { dialog, store, step, changed });
     this.version = 0;
+    // These stay, so that a screen reader tells what changes in them.
+    this.title = make("h2", { id: "detail-title" });
+    this.because = make("p", { className: "because" });
+    this.rest = make("div");
+    dialog.replaceChildren(
+      make("div", { "aria-live": "polite" }, this.title, this.because),
+      make("p", { className: "problem", role: "alert", hidden: true }),
+      this.rest,
+    );
     dialog.addEventListener("close", () => {
       this.told = null;
       closed();
@@ -33,6 +42,7 @@ export class Detail {
       const told = await get(`/api/stores/${this.store()}/rows/${row}`);
       if (version !== this.version) return;
       this.told = told;
+      problem(null);
       this.paint();
       if (!this.dialog.open) this.dialog.showModal();
     } catch (error) {
@@ -42,8 +52,9 @@ export class Detail {
 
   paint() {
     const { told } = this;
-    const title = make("h2", {}, `${told.sequence}, frames ${told.first_frame} to ${told.first_frame + 2}: ${told.reason}`);
-    title.id = "detail-title";
+    const focused = this.dialog.contains(document.activeElement) ? document.activeElement : null;
+    this.title.textContent = `${told.sequence}, frames ${told.first_frame} to ${told.first_frame + 2}: ${told.reason}`;
+    this.because.textContent = `Why: ${told.because}.`;
     const close = make("button", { type: "button" }, "Close");
     close.addEventListener("click", () => this.dialog.close());
     const steps = [["Previous", -1, "k"], ["Next", 1, "j"]].map(([words, by, key]) => {
@@ -51,9 +62,7 @@ export class Detail {
       button.addEventListener("click", () => this.step(by));
       return button;
     });
-    this.dialog.replaceChildren(
-      title,
-      make("p", { className: "because" }, `Why: ${told.because}.`),
+    this.rest.replaceChildren(
       make("div", { className: "row" }, ...steps, ...this.flags(), close),
       make("div", { className: "pictures" }, ...VIEWS.map((view) => this.figure(...view))),
       make("h3", {}, "Windows of this triplet"),
@@ -61,51 +70,72 @@ export class Detail {
       make("h3", {}, "Numbers"),
       make("table", {}, make("tbody", {}, ...NUMBERS.map((name) => make("tr", {},
         make("th", { scope: "row" }, titleOf(name)),
-        make("td", { className: "number" }, typeof told[name] === "string" ? told[name] : show(told[name], 6)))))),
+        make("td", { className: "number" }, this.number(name)))))),
     );
+    // Painting anew must not lose the place of the keyboard.
+    if (!focused || focused.isConnected) return;
+    const same = (one) => one.tagName === focused.tagName && one.textContent === focused.textContent;
+    ([...this.rest.querySelectorAll("button, input")].find(same)
+      ?? this.rest.querySelector("[aria-current=true]")).focus({ preventScroll: true });
+  }
+
+  number(name) {
+    const value = this.told[name];
+    if (name === "sample" && value < 0) return "not in the store";
+    return typeof value === "string" ? value : show(value, 6);
   }
 
   figure(view, words) {
     const { told } = this;
     const caption = make("figcaption", {}, words);
+    if (view === "flow") caption.append(make("span", { className: "wheel" }));
     const image = make("img", { alt: words });
     image.addEventListener("error", async () => {
-      const response = await fetch(image.src);
-      if (response.ok) return;
-      const { error } = await response.json();
+      const refused = await refusal(image.src);
+      if (!refused) {
+        image.src = image.src;
+        return;
+      }
       image.remove();
-      caption.textContent = `${words}: ${error}`;
+      caption.textContent = `${words}: ${refused.message}`;
     }, { once: true });
     image.src = `/views/${this.store()}/${told.generation}/${told.row}/${view}`;
     return make("figure", { className: view === "frame" ? "wide" : "" }, image, caption);
   }
 
   flags() {
-    const { told } = this;
-    const buttons = [["bad", "f"], ["interesting", "i"]].map(([mark, key]) => {
-      const button = make("button", { type: "button", "aria-pressed": told.flag === mark }, `${mark} `, make("kbd", {}, key));
+    this.marks = [["bad", "f"], ["interesting", "i"]].map(([mark, key]) => {
+      const button = make("button", { type: "button" }, `${mark} `, make("kbd", {}, key));
+      button.dataset.mark = mark;
       button.addEventListener("click", () => this.flag(mark));
       return button;
     });
-    const note = make("input", { type: "text", value: told.note, disabled: told.flag === "none", maxLength: 2000 });
-    note.addEventListener("change", () => this.save(told.flag, note.value));
-    return [...buttons, make("label", {}, "Note ", note)];
+    this.note = make("input", { type: "text", maxLength: 2000, value: this.told.note });
+    const { told, note } = this;
+    note.addEventListener("change", () => this.save(told, told.flag, note.value));
+    this.showFlag();
+    return [...this.marks, make("label", {}, "Note ", note)];
+  }
+
+  showFlag() {
+    for (const button of this.marks) button.setAttribute("aria-pressed", button.dataset.mark === this.told.flag);
+    this.note.disabled = this.told.flag === "none";
+    if (this.note.disabled) this.note.value = "";
   }
 
   flag(mark) {
-    return this.save(this.told.flag === mark ? "none" : mark, this.told.note);
+    return this.save(this.told, this.told.flag === mark ? "none" : mark, this.note.value);
   }
 
-  async save(mark, note) {
-    const row = await setFlag(this.store(), this.told, mark, note);
+  async save(told, mark, note) {
+    const row = await setFlag(this.store(), told, mark, note);
     if (!row) return;
+    problem(null);
     this.changed(row);
-    if (this.told?.row !== row.row) return;
-    Object.assign(this.told, row);
-    const focus = document.activeElement?.textContent;
-    this.paint();
-    // Painting anew must not lose the place of the keyboard.
-    [...this.dialog.querySelectorAll("button")].find((one) => one.textContent === focus)?.focus();
+    if (this.told !== told) return;
+    // Not the note: somebody may be typing there.
+    Object.assign(told, row);
+    this.showFlag();
   }
 
   neighbours() {

@@ -11,10 +11,13 @@ const TITLES = {
 };
 // Numbers that are shown at once; the others are folded away.
 const FIRST = ["motion", "cut_distance"];
+const MOST_CHOICES = 100; // shown at once; a field narrows them down
+// In the address commas stand between names, so those within a name are written otherwise.
+const written = (value) => value.replace(/[%,]/g, (sign) => encodeURIComponent(sign));
 export const titleOf = (name) => TITLES[name] ?? name;
 
 /** Fill `place` with filters that read and write `query`; `changed` is called after each change. */
-export function buildFilters(place, columns, query, changed) {
+export function buildFilters(place, columns, query, flagsFile, changed) {
   const named = [
     ...columns.filter((column) => column.values),
     { name: "flag", values: ["none", "bad", "interesting"] },
@@ -28,30 +31,48 @@ export function buildFilters(place, columns, query, changed) {
     ...others.map((column) => numbers(column, query, changed)),
   );
   place.replaceChildren(
-    ...named.map((column) => choices(column, query, changed)),
+    ...named.map((column) => choices(column, query, changed, column.name === "flag" ? flagsFile : "")),
     ...numbered.filter(({ name }) => FIRST.includes(name)).map((column) => numbers(column, query, changed)),
     more,
   );
 }
 
-function choices(column, query, changed) {
+function choices(column, query, changed, file) {
   const chosen = new Set((query[column.name] ?? "").split(",").filter(Boolean));
   const list = make("div", { className: "choices" });
-  column.values.forEach((value, position) => {
-    const count = column.counts?.[position];
-    if (count === 0) return;
-    const box = make("input", { type: "checkbox", checked: chosen.has(value) });
+  const there = column.values
+    .map((value, position) => [value, column.counts?.[position]])
+    .filter(([, count]) => count !== 0);
+  const choice = ([value, count]) => {
+    const box = make("input", { type: "checkbox", checked: chosen.has(written(value)) });
     box.dataset.filter = `${column.name}:${value}`;
     box.addEventListener("change", () => {
-      if (box.checked) chosen.add(value);
-      else chosen.delete(value);
+      if (box.checked) chosen.add(written(value));
+      else chosen.delete(written(value));
       set(query, column.name, [...chosen].join(","));
       changed();
     });
     const words = [make("span", {}, value), make("span", {}, count?.toLocaleString("en") ?? "")];
-    list.append(make("label", { className: "choice" }, box, ...words));
-  });
-  return make("fieldset", {}, make("legend", {}, titleOf(column.name)), list);
+    return make("label", { className: "choice" }, box, ...words);
+  };
+  // Those that are chosen are always seen.
+  const fill = (part) => {
+    const first = there.filter(([value]) => chosen.has(written(value)));
+    const found = there.filter(([value]) => !chosen.has(written(value)) && value.toLowerCase().includes(part));
+    const more = found.length - MOST_CHOICES;
+    list.replaceChildren(
+      ...[...first, ...found.slice(0, MOST_CHOICES)].map(choice),
+      ...(more > 0 ? [make("p", { className: "quiet" }, `and ${more.toLocaleString("en")} more`)] : []),
+    );
+  };
+  const title = titleOf(column.name);
+  const many = there.length > MOST_CHOICES;
+  const narrow = many ? make("input", { type: "search", placeholder: "Part of a name", "aria-label": `${title}: part of a name` }) : null;
+  narrow?.addEventListener("input", () => fill(narrow.value.toLowerCase()));
+  if (many) fill("");
+  else list.replaceChildren(...there.map(choice));
+  const kept = file ? make("p", { className: "quiet path" }, `kept in ${file}`) : null;
+  return make("fieldset", {}, make("legend", {}, title), ...[narrow, list, kept].filter(Boolean));
 }
 
 function set(query, name, value) {
@@ -93,8 +114,9 @@ function numbers(column, query, changed) {
       const exact = low + share * (high - low);
       return column.whole ? String(Math.round(exact)) : String(Number(exact.toPrecision(4)));
     };
-    least.value = start === null ? "" : value(start);
-    most.value = start === null ? "" : value(end);
+    // A brush that reaches an end has no limit there, which rounding could put before the last.
+    least.value = start === null || start === 0 ? "" : value(start);
+    most.value = start === null || end === 1 ? "" : value(end);
     paint();
     if (done) commit();
   });

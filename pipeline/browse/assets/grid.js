@@ -3,7 +3,7 @@
 // Nothing here listens to its own effects. Scrolling, resizing and arriving rows each ask for one
 // rendering in the next frame; a rendering changes only what differs and asks for nothing.
 
-import { Problem, get, make, show } from "./api.js";
+import { Problem, calmed, get, make, refusal, show } from "./api.js";
 
 const PAGE = 200; // rows in one request
 const PAGES_KEPT = 40;
@@ -12,7 +12,7 @@ const WIDE = matchMedia("(min-width: 2600px)");
 const words = () => (WIDE.matches ? 44 : 32);
 const EDGE = 6; // border and padding of a tile, both sides, in pixels
 const GAP = 6;
-const TALLEST = 8e6; // beyond this browsers lose pixels, so scrolling is scaled
+const TALLEST = 8e6; // beyond this browsers lose pixels, so the scroll bar is scaled
 const BEAT = 180; // milliseconds a frame is shown
 
 export class Grid {
@@ -25,8 +25,12 @@ export class Grid {
     this.pages = new Map(); // number: rows, or null while they come
     this.version = 0;
     this.frame = 0;
+    this.top = 0; // pixels of the whole above what is seen
+    this.barAt = 0; // where the scroll bar was
     this.playing = null;
-    scroller.addEventListener("scroll", () => this.schedule(), { passive: true });
+    // Not while the bar is where no event has told yet.
+    this.settle = calmed(() => this.scale > 1 && scroller.scrollTop === this.barAt && this.goTo(this.top));
+    scroller.addEventListener("scroll", () => this.scrolled(), { passive: true });
     addEventListener("resize", () => this.schedule());
   }
 
@@ -42,20 +46,38 @@ export class Grid {
     this.pages.set(0, first);
     for (const tile of this.tiles.values()) tile.remove();
     this.tiles.clear();
-    this.measure();
-    this.list.style.height = `${this.height}px`;
-    this.scroller.scrollTop = this.scrollOf(Math.floor(active / this.columns));
-    this.schedule();
+    this.goToIndex(active);
   }
 
   resize(size) {
-    const index = Math.min(this.firstSeen ?? 0, Math.max(this.total - 1, 0));
     this.size = size;
     for (const tile of this.tiles.values()) tile.remove();
     this.tiles.clear();
+    this.goToIndex(this.firstSeen ?? 0);
+  }
+
+  goToIndex(index) {
     this.measure();
+    this.goTo(Math.floor(Math.min(index, this.total) / this.columns) * this.cell[1]);
+  }
+
+  goTo(top) {
     this.list.style.height = `${this.height}px`;
-    this.scroller.scrollTop = this.scrollOf(Math.floor(index / this.columns));
+    this.top = Math.min(Math.max(top, 0), Math.max(this.whole - this.seen[1], 0));
+    this.scroller.scrollTop = this.top / this.scale;
+    this.barAt = this.scroller.scrollTop;
+    this.schedule();
+  }
+
+  /** A step, as of a wheel, moves by as much, whatever the scale; a jump goes to its share. */
+  scrolled() {
+    const bar = this.scroller.scrollTop;
+    const by = bar - this.barAt;
+    this.barAt = bar;
+    if (this.scale === 1 || Math.abs(by) > this.seen[1]) this.top = bar * this.scale;
+    else this.top = Math.min(Math.max(this.top + by, 0), this.whole - this.seen[1]);
+    // The bar is behind after a step: it follows when the scrolling rests.
+    this.settle();
     this.schedule();
   }
 
@@ -80,16 +102,13 @@ export class Grid {
     this.scale = this.whole > TALLEST ? (this.whole - this.seen[1]) / free : 1;
   }
 
-  scrollOf(line) {
-    return (line * this.cell[1]) / this.scale;
-  }
-
   render() {
+    const before = `${this.columns} ${this.cell}`;
     this.measure();
-    const height = `${this.height}px`;
-    if (this.list.style.height !== height) this.list.style.height = height;
+    // What was seen first stays so when the width changes.
+    if (before !== `${this.columns} ${this.cell}`) this.goToIndex(this.firstSeen ?? 0);
     const scrolled = this.scroller.scrollTop;
-    const top = scrolled * this.scale;
+    const { top } = this;
     const firstLine = Math.max(Math.floor(top / this.cell[1]) - 1, 0);
     const lastLine = Math.floor((top + this.seen[1]) / this.cell[1]) + 1;
     const first = firstLine * this.columns;
@@ -152,7 +171,7 @@ export class Grid {
     const button = tile.firstChild;
     const picture = button.firstChild;
     const image = make("img", { alt: "", decoding: "async", draggable: false });
-    image.addEventListener("error", () => this.explain(picture, image.src), { once: true });
+    image.addEventListener("error", () => this.explain(picture, image), { once: true });
     image.src = `/tiles/${this.store}/${this.generation}/${row.row}/${this.size}`;
     picture.replaceChildren(image);
     this.word(button, row);
@@ -166,12 +185,11 @@ export class Grid {
   }
 
   /** Why a picture did not come: said in its place. */
-  async explain(picture, address) {
-    const response = await fetch(address);
-    if (response.ok) return;
-    const { error } = await response.json();
-    picture.replaceChildren(make("span", { className: "damage" }, error));
-    if (response.status === 410) this.gone(new Problem(error, 410));
+  async explain(picture, image) {
+    const refused = await refusal(image.src);
+    if (refused) picture.replaceChildren(make("span", { className: "damage" }, refused.message));
+    else image.src = image.src;
+    if (refused?.status === 410) this.gone(refused);
   }
 
   rowIfHere(index) {
@@ -233,13 +251,10 @@ export class Grid {
     const target = Math.min(Math.max(index, 0), this.total - 1);
     this.measure();
     const line = Math.floor(target / this.columns);
-    const top = this.scroller.scrollTop * this.scale;
     const start = line * this.cell[1];
     const end = start + this.cell[1] + GAP;
-    if (start < top) this.scroller.scrollTop = start / this.scale;
-    else if (end > top + this.seen[1]) {
-      this.scroller.scrollTop = Math.ceil((end - this.seen[1]) / this.scale);
-    }
+    if (start < this.top) this.goTo(start);
+    else if (end > this.top + this.seen[1]) this.goTo(end - this.seen[1]);
     this.stop();
     this.render();
     this.activate(target);

@@ -19,11 +19,11 @@ let place = 0; // index of the window in the detail
 const grid = new Grid(at("scroller"), at("grid"), {
   load: (from, count) => loader(state.store, query)(from, count),
   opened: (index, row) => row && openAt(index, row.row),
-  gone: (error) => reloadOnce(error),
+  gone: (error) => reloadOnce(error).catch(problem),
 });
 const detail = new Detail(at("detail"), {
   store: () => state.store,
-  step,
+  step: (by, row) => step(by, row).catch(problem),
   changed: (row) => grid.changed(row),
   closed: () => {
     state.open = null;
@@ -71,9 +71,13 @@ async function search() {
     const find = state.open === null ? {} : { find: state.open };
     const answer = await get(`/api/stores/${state.store}/rows`, { ...query, start: 0, count: PAGE, ...find });
     if (mine !== asked) return;
+    if (answer.generation !== generation) {
+      await openNew();
+      return;
+    }
     problem(null);
-    generation = answer.generation;
     at("count").textContent = `${answer.total.toLocaleString("en")} of ${answer.of.toLocaleString("en")} windows`;
+    at("nothing").hidden = answer.total > 0;
     grid.reset(answer.total, generation, state.store, answer.rows, answer.found ?? 0);
   } catch (error) {
     if (mine === asked) problem(error);
@@ -88,17 +92,22 @@ async function reloadOnce(error) {
     return;
   }
   reloaded = generation;
+  await openNew();
+}
+
+async function openNew() {
   await openStore();
   problem({ message: "The store was replaced; this is the new one." });
 }
 
 async function openStore() {
   const told = await get(`/api/stores/${state.store}/columns`);
-  const names = ["", ...told.columns.flatMap(({ name }) => [name, `-${name}`])];
+  generation = told.generation;
+  const names = ["", ...[...told.columns, { name: "flag" }].flatMap(({ name }) => [name, `-${name}`])];
   at("sort").replaceChildren(...names.map((value) => make("option", { value },
     value ? `${titleOf(value.replace("-", ""))}${value.startsWith("-") ? " ↓" : " ↑"}` : "as tried")));
   at("sort").value = query.sort ?? "";
-  const filters = () => buildFilters(at("filters"), told.columns, query, search);
+  const filters = () => buildFilters(at("filters"), told.columns, query, told.flags_file, search);
   at("clear").onclick = () => {
     for (const name of Object.keys(query)) if (!["sort", "what_if"].includes(name)) delete query[name];
     filters();
@@ -111,7 +120,7 @@ async function openStore() {
     if (anew) search();
     else write();
   };
-  await buildWhatIf(at("what-if"), at("answer"), state.store, told.settings, query, windows, changed);
+  await buildWhatIf(at("what-if"), at("answer"), state.store, told, query, windows, changed);
   await search();
 }
 
@@ -120,7 +129,9 @@ async function flagActive(mark) {
   if (!row) return;
   const next = row.flag === mark ? "none" : mark;
   const told = await setFlag(state.store, { row: row.row, generation }, next, row.note);
-  if (told) grid.changed(told);
+  if (!told) return;
+  problem(null);
+  grid.changed(told);
 }
 
 addEventListener("keydown", (event) => {
@@ -132,7 +143,7 @@ addEventListener("keydown", (event) => {
   } else if (at("help").open) used = false;
   else if (detail.shown) {
     const by = { j: 1, ArrowRight: 1, k: -1, ArrowLeft: -1 }[event.key];
-    if (by) step(by);
+    if (by) step(by).catch(problem);
     else if (event.key === "f" && detail.told) detail.flag("bad");
     else if (event.key === "i" && detail.told) detail.flag("interesting");
     else used = false;
@@ -163,10 +174,13 @@ async function begin() {
   at("size").max = sizes.length - 1;
   at("size").value = state.size;
   at("store").replaceChildren(...site.stores.map((one, value) =>
-    make("option", { value }, `${one.name} (${one.samples.toLocaleString("en")} samples)`)));
+    make("option", { value, title: one.path }, `${one.path.split("/").slice(-2).join("/")} (${one.samples.toLocaleString("en")} samples)`)));
   at("store").value = state.store;
+  const entitle = () => { document.title = `${site.stores[state.store].path}: patches`; };
+  entitle();
   at("store").onchange = () => {
     state.store = Number(at("store").value);
+    entitle();
     query = { reason: "taken" };
     openStore().catch(problem);
   };

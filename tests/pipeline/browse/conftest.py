@@ -9,6 +9,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -18,6 +19,7 @@ from PIL import Image
 
 from pipeline.frames.sequences import open_frames
 from pipeline.provenance import write_manifest
+from pipeline.selection.triplets import Source
 from pipeline.store.evaluation_files import FORMAT_VERSION, KIND, PICTURES, SCORES, picture_path
 
 ROOT = Path(__file__).parents[3]
@@ -115,8 +117,12 @@ def evaluations(dataset: Path, tmp_path_factory: pytest.TempPathFactory) -> list
                 file.parent.mkdir(parents=True, exist_ok=True)
                 Image.fromarray(frame).save(file)
         scores = pd.DataFrame(rows, columns=["sequence", "first_frame", "standard_psnr"])
+        scores["other_err"] = weight
         scores.to_csv(directory / SCORES, index=False)
-        mean = {"standard": {"psnr": {"mean": float(scores["standard_psnr"].mean())}}}
+        mean = {
+            "standard": {"psnr": {"mean": float(scores["standard_psnr"].mean())}},
+            "other": {"err": {"mean": weight}},
+        }
         write_manifest(
             directory,
             KIND,
@@ -125,7 +131,28 @@ def evaluations(dataset: Path, tmp_path_factory: pytest.TempPathFactory) -> list
             model=name,
             images=len(scores),
             means={"with_cuts": mean, "without_cuts": mean},
-            protocols={"standard": "RGB"},
+            protocols={"standard": "RGB", "other": "an error"},
         )
         directories.append(directory)
     return directories
+
+
+@pytest.fixture
+def page(request: pytest.FixtureRequest) -> Iterator[Any]:
+    """A page of a new browser; what its console complains of fails the test."""
+    from tests.pipeline.browse.chromium import opened_page
+
+    yield from opened_page(request)
+
+
+@pytest.fixture(scope="module")
+def address(
+    patches: Path,
+    source: Source,
+    evaluations: list[Path],
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Iterator[str]:
+    """A server of a copy of the patches, and of two evaluations."""
+    copy = shutil.copytree(patches, tmp_path_factory.mktemp("browsed") / "patches")
+    with serving(Path(copy), source.frames, source.motion, *evaluations) as server:
+        yield server.address

@@ -1,5 +1,7 @@
 """Windows are filtered and sorted as their table is, and flags go beside the store."""
 
+import os
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,8 +15,9 @@ from pipeline.browse.pictures import PictureCache, Pictures, colour_wheel
 from pipeline.browse.query import parse
 from pipeline.errors import MidframeError
 from pipeline.frames.sequences import open_frames
+from pipeline.selection.candidates import WHOLE_SCHEMA
 from pipeline.selection.triplets import Source
-from pipeline.store.flags import Flag, flags_file, read_flags
+from pipeline.store.flags import Flag, flags_file, read_flags, write_flags
 from pipeline.store.patch_store import PatchStore
 from tests.conftest import directory_bytes
 
@@ -30,6 +33,30 @@ def test_filters_and_sorting_are_those_of_the_table(patches: Path) -> None:
     ride = table[(table["sequence"] == "ride") & table["left"].between(10, 40)]
     assert both.tolist() == ride.index.tolist()
     assert collection.rows(parse({"split": "test"})).tolist() == []
+
+
+def test_every_column_of_the_table_is_filtered_and_sorted(patches: Path) -> None:
+    collection, table = Collection(patches), PatchStore.open(patches).candidates()
+    for name in WHOLE_SCHEMA.names:
+        values = table[name]
+        places = collection.rows(parse({"sort": name}))
+        assert (
+            values[places].tolist()
+            == pytest.approx(values.sort_values(kind="stable").tolist(), nan_ok=True)
+            or name == "reason"
+        )
+        wanted = values.dropna().iloc[:1].tolist()
+        if wanted:
+            text = (
+                str(wanted[0]) if name in ("sequence", "reason") else f"{wanted[0]!r}~{wanted[0]!r}"
+            )
+            found = collection.rows(parse({name: text}))
+            assert found.tolist() == table.index[values == wanted[0]].tolist()
+
+
+def test_names_with_commas_are_written_otherwise() -> None:
+    asked = parse({"sequence": "a%2Cb 50%25,c"})
+    assert asked.choices == {"sequence": frozenset({"a,b 50%", "c"})}
 
 
 @pytest.mark.parametrize(
@@ -74,6 +101,25 @@ def test_missing_frames_are_said_where_they_are_needed(patches: Path, tmp_path: 
     assert pictures.tile(int(collection.rows(parse({"reason": "taken"}))[0]), 64).any()
 
 
+def test_frames_and_motion_that_go_while_they_are_shown_are_said(
+    copied: Callable[[], Path],
+) -> None:
+    patches = copied()
+    collection = Collection(patches)
+    pictures = Pictures(collection, Origins(patches, collection.store.manifest))
+    first, *_, last = collection.rows(parse({"reason": "jump cut"})).tolist()
+    assert pictures.view(first, "flow").any()
+    assert pictures.view(first, "frame").any()
+    assert collection.window(first).sequence != collection.window(last).sequence or (
+        collection.window(first).first_frame != collection.window(last).first_frame
+    )
+    shutil.rmtree(patches.parent / "datasets")
+    shutil.rmtree(patches.parent / "motion")
+    for view in ("flow", "frame"):
+        with pytest.raises(MidframeError, match="gone|missing|no such"):
+            pictures.view(last, view)
+
+
 def test_every_window_says_why_and_knows_its_neighbours(patches: Path) -> None:
     collection = Collection(patches)
     settings = collection.store.manifest["settings"]
@@ -102,6 +148,45 @@ def test_a_flag_is_written_beside_the_store_at_once(copied: Callable[[], Path]) 
     collection.set_flag(3, None)
     assert read_flags(flags_file(patches)) == {}
     assert directory_bytes(patches) == before
+
+
+def test_flags_that_another_program_wrote_are_shown_after_the_next_one(
+    copied: Callable[[], Path],
+) -> None:
+    patches = copied()
+    collection = Collection(patches)
+    foreign = collection.window(7)
+    nowhere = foreign._replace(sequence="elsewhere")
+    write_flags(flags_file(patches), {foreign: Flag("bad"), nowhere: Flag("bad")})
+    collection.set_flag(3, Flag("interesting"))
+    assert collection.describe(7)["flag"] == "bad"
+    assert collection.rows(parse({"flag": "bad,interesting"})).tolist() == [3, 7]
+    flags_file(patches).unlink()
+    collection.set_flag(4, Flag("bad"))
+    assert collection.rows(parse({"flag": "bad,interesting"})).tolist() == [4]
+
+
+def test_an_answer_that_a_flag_overtakes_is_not_kept(
+    copied: Callable[[], Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    collection = Collection(copied())
+    bad = parse({"flag": "bad"})
+    with monkeypatch.context() as patched:
+        # The flag is set when the rows that match are known already.
+        patched.setattr(collection, "_order", lambda _: collection.set_flag(3, Flag("bad")))
+        assert collection.rows(bad).tolist() == []
+    assert collection.rows(bad).tolist() == [3]
+
+
+def test_a_flag_that_cannot_be_written_is_not_shown_either(copied: Callable[[], Path]) -> None:
+    patches = copied()
+    collection = Collection(patches)
+    file = flags_file(patches)
+    # What it is written to first cannot be a file.
+    file.with_name(f".{file.name}.{os.getpid()}").mkdir()
+    with pytest.raises(MidframeError, match="cannot write here"):
+        collection.set_flag(3, Flag("bad"))
+    assert collection.describe(3)["flag"] == "none"
 
 
 def test_kept_pictures_stay_below_their_limit() -> None:

@@ -27,6 +27,7 @@ def test_a_bucket_is_shown_and_a_flag_is_written_beside_the_store(
         assert site["stores"][0]["path"] == urls[0]
         columns = requests.get(f"{base}/api/stores/0/columns", timeout=TIMEOUT).json()
         now = columns["generation"]
+        assert columns["flags_file"] == f"{urls[0]}.flags.json"
         for path in ("tiles/0/{}/0/128", "tiles/0/{}/40/64", "views/0/{}/0/flow"):
             answer = requests.get(f"{base}/{path.format(now)}", timeout=TIMEOUT)
             assert answer.headers["Content-Type"] == "image/jpeg"

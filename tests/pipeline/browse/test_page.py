@@ -1,126 +1,22 @@
-"""The pages in a real Chromium: what a person does, and no complaint of the browser or of axe.
+"""The page of patches in a real Chromium: what a person does, and no complaint of the browser."""
 
-Everything is bounded: a step by the browser's own time limit, a test by a watch. A browser that
-answers nothing for that long is ended and its test skipped: what it would have shown is not known.
-"""
-
-import contextlib
-import shutil
-import threading
-import time
-from collections.abc import Callable, Iterator
+import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import psutil
-import pytest
+import pandas as pd
 
-from pipeline.look.inspection import inspect
+from pipeline.selection.candidates import WHOLE_SCHEMA
 from pipeline.selection.patches import sample
 from pipeline.selection.triplets import Source
 from pipeline.store.flags import flags_file, read_flags
-from pipeline.store.patch_store import STORE, PatchStore, shard_file
+from pipeline.store.patch_store import CANDIDATES, STORE, PatchStore, shard_file
 from tests.conftest import SMALL_PATCHES
-from tests.pipeline.browse.conftest import HUNG, serving
+from tests.pipeline.browse.chromium import NEEDED, STEP, choose, count, motions, playwright, until
+from tests.pipeline.browse.conftest import serving
 
-playwright = pytest.importorskip("playwright.sync_api", reason="Playwright is not installed")
-axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="axe is not installed")
-CHROMIUM = shutil.which("chromium")
-pytestmark = [
-    pytest.mark.slow,
-    pytest.mark.skipif(CHROMIUM is None, reason="there is no Chromium (Debian: chromium)"),
-    pytest.mark.timeout(180),
-]
-STEP = 20_000  # milliseconds
-LONGEST = 90  # seconds for one test
-OPTIONS = [
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-]
-
-
-@pytest.fixture
-def page(request: pytest.FixtureRequest) -> Iterator[Any]:
-    """A page of a new browser; what its console complains of fails the test."""
-    complaints: list[str] = []
-    mine = set(psutil.Process().children())
-    with playwright.sync_playwright() as play:
-        (driver,) = set(psutil.Process().children()) - mine
-        watch = threading.Timer(LONGEST, end_browser, [driver, request.node])
-        watch.daemon = True
-        watch.start()
-        try:
-            browser = play.chromium.launch(executable_path=CHROMIUM, args=OPTIONS, timeout=60_000)
-            context = browser.new_context(viewport={"width": 1200, "height": 800})
-            context.set_default_timeout(STEP)
-            opened = context.new_page()
-            opened.on("pageerror", lambda error: complaints.append(str(error)))
-            opened.on("console", lambda message: complain(message, complaints))
-            yield opened
-            if not request.node.stash.get(HUNG, False):
-                browser.close()
-        finally:
-            watch.cancel()
-    assert complaints == []
-
-
-def end_browser(driver: psutil.Process, test: pytest.Item) -> None:
-    """Kill a browser that hangs; the step that waits for it fails, and its test is skipped."""
-    test.stash[HUNG] = True
-    for process in driver.children(recursive=True):
-        with contextlib.suppress(psutil.NoSuchProcess):
-            process.kill()
-
-
-def complain(message: Any, complaints: list[str]) -> None:
-    # That an answer was a refusal the browser tells by itself; the page does, too.
-    refused = message.text.startswith("Failed to load resource: the server responded with")
-    if message.type in ("error", "warning") and not refused:
-        complaints.append(message.text)
-
-
-@pytest.fixture(scope="module")
-def address(
-    patches: Path,
-    source: Source,
-    evaluations: list[Path],
-    tmp_path_factory: pytest.TempPathFactory,
-) -> Iterator[str]:
-    """A server of a copy of the patches, and of two evaluations."""
-    copy = shutil.copytree(patches, tmp_path_factory.mktemp("browsed") / "patches")
-    with serving(Path(copy), source.frames, source.motion, *evaluations) as server:
-        yield server.address
-
-
-def count(page: Any, words: str) -> None:
-    """Wait until the page tells this count of windows."""
-    playwright.expect(page.locator("#count")).to_have_text(words, timeout=STEP)
-
-
-def labels(page: Any) -> list[str]:
-    return [str(words) for words in page.locator(".tile .words").all_inner_texts()]
-
-
-def motions(page: Any) -> list[str]:
-    """The motion in pixels that each tile tells."""
-    return [words.split("\n")[1].split(" px")[0] for words in labels(page)]
-
-
-def until(read: Callable[[], Any], wanted: Any) -> None:
-    """Wait until a page that is being drawn shows what is wanted."""
-    deadline = time.monotonic() + STEP / 1000
-    while read() != wanted and time.monotonic() < deadline:
-        time.sleep(0.05)
-    assert read() == wanted
-
-
-def choose(page: Any, name: str) -> None:
-    page.locator(f'[data-filter="{name}"]').click()
+pytestmark = NEEDED
 
 
 def test_filter_and_sort_live_in_the_address(page: Any, address: str, patches: Path) -> None:
@@ -163,10 +59,114 @@ def test_filter_and_sort_live_in_the_address(page: Any, address: str, patches: P
     page.mouse.up()
     page.wait_for_function("() => location.search.includes('draw=')")
     least = float(page.locator('[data-filter="draw:least"]').input_value())
-    most = float(page.locator('[data-filter="draw:most"]').input_value())
-    fewest = table["draw"].between(least, most).sum()
-    total = page.locator("#count")
-    until(lambda: fewest <= int(total.inner_text().split(" ")[0]) < len(table), True)
+    # It reached the end, so the largest are in it, however they are rounded.
+    assert page.locator('[data-filter="draw:most"]').input_value() == ""
+    count(page, f"{(table['draw'] >= least).sum()} of {len(table)} windows")
+    page.fill('[data-filter="draw:least"]', "2")
+    page.get_by_text("No window matches the filters").wait_for()
+
+
+def test_a_wheel_passes_over_no_window_however_many_there_are(page: Any, address: str) -> None:
+    total = 2_000_000
+
+    def many(route: Any) -> None:
+        first = re.sub(r"start=\d+", "start=0", route.request.url)
+        told = route.fetch(url=first).json()
+        told["rows"] = [told["rows"][0]] * 200
+        route.fulfill(json=told | {"total": total, "of": total})
+
+    page.route("**/api/stores/0/rows?*", many)
+    page.goto(f"{address}/?size=384")
+    page.locator(".tile img").first.wait_for()
+    shown = """() => [...document.querySelectorAll('#grid li')]
+        .filter((one) => one.getBoundingClientRect().bottom > 100)
+        .filter((one) => one.getBoundingClientRect().top < innerHeight)
+        .map((one) => Number(one.getAttribute('aria-posinset')))"""
+    seen = set(page.evaluate(shown))
+    page.mouse.move(800, 500)
+    while max(seen) < 20:
+        before = page.evaluate("document.getElementById('scroller').scrollTop")
+        page.mouse.wheel(0, 120)
+        page.wait_for_function(
+            "(before) => document.getElementById('scroller').scrollTop !== before", arg=before
+        )
+        page.wait_for_timeout(250)
+        seen |= set(page.evaluate(shown))
+    assert seen == set(range(1, max(seen) + 1))
+    # A jump of the scroll bar still reaches the end.
+    page.locator("#scroller").evaluate("(one) => { one.scrollTop = one.scrollHeight; }")
+    page.locator(f"li[aria-posinset='{total}']").wait_for()
+
+
+def test_any_sequence_can_be_chosen_among_many(page: Any, copied: Callable[[], Path]) -> None:
+    patches = copied()
+    table = pd.read_parquet(patches / CANDIDATES)
+    # Each window is of a sequence of its own, with a name that an address has to write otherwise.
+    table["sequence"] = [f"take {row % 24}, 50% of it" for row in range(len(table))]
+    table = pd.concat([table] * 12, ignore_index=True)
+    table["sequence"] += [f", no. {row}" for row in range(len(table))]
+    table["sample"] = -1
+    table.to_parquet(patches / CANDIDATES, schema=WHOLE_SCHEMA, index=False)
+    with serving(patches) as server:
+        page.goto(f"{server.address}/?reason=")
+        count(page, "576 of 576 windows")
+        page.get_by_text("and 476 more").wait_for()
+        page.get_by_label("Sequence: part of a name").fill("NO. 287")
+        choose(page, "sequence:take 23, 50% of it, no. 287")
+        count(page, "1 of 576 windows")
+        page.get_by_label("Sequence: part of a name").fill("no. 28")
+        choose(page, "sequence:take 4, 50% of it, no. 28")
+        count(page, "2 of 576 windows")
+        page.reload()
+        count(page, "2 of 576 windows")
+        chosen = page.locator('[data-filter^="sequence"]:checked')
+        playwright.expect(chosen).to_have_count(2, timeout=STEP)
+        page.get_by_text("sequences that change no more than these").wait_for()
+
+
+def test_the_detail_keeps_the_place_of_the_keyboard_and_tells_problems(
+    page: Any, copied: Callable[[], Path]
+) -> None:
+    patches = copied()
+    with serving(patches) as server:
+        page.goto(f"{server.address}/?open=9")
+        detail = page.locator("#detail")
+        because, alert = detail.locator(".because"), detail.get_by_role("alert")
+        detail.locator("img").first.wait_for()
+        before = because.inner_text()
+        focused = detail.locator(":focus")
+        detail.get_by_role("button", name="Next").focus()
+        page.keyboard.press("Enter")
+        playwright.expect(because).not_to_have_text(before, timeout=STEP)
+        playwright.expect(focused).to_have_text("Next j", timeout=STEP)
+        before = because.inner_text()
+        page.keyboard.press("k")
+        playwright.expect(because).not_to_have_text(before, timeout=STEP)
+        playwright.expect(focused).to_have_text("Next j", timeout=STEP)
+        page.keyboard.press("i")
+        note = detail.get_by_label("Note")
+        playwright.expect(note).to_be_enabled(timeout=STEP)
+        note.fill("a swan")
+        note.press("Enter")
+        until(lambda: [flag.note for flag in read_flags(flags_file(patches)).values()], ["a swan"])
+        playwright.expect(note).to_be_focused(timeout=STEP)
+        # What is typed last is kept, too.
+        note.fill("two swans")
+        note.press("Escape")
+        until(
+            lambda: [flag.note for flag in read_flags(flags_file(patches)).values()], ["two swans"]
+        )
+        flags_file(patches).write_text("{")
+        page.keyboard.press("Enter")
+        detail.locator("img").first.wait_for()
+        page.keyboard.press("f")
+        playwright.expect(alert).to_contain_text("not a file of flags", timeout=STEP)
+        flags_file(patches).unlink()
+        page.keyboard.press("f")
+        playwright.expect(alert).to_be_hidden(timeout=STEP)
+        server.interrupt()
+        page.keyboard.press("j")
+        playwright.expect(alert).to_contain_text("The server does not answer", timeout=STEP)
 
 
 def test_a_flagged_window_is_left_out_when_built_anew(
@@ -213,6 +213,8 @@ def test_what_if_tells_what_a_real_run_takes(
 ) -> None:
     page.goto(address)
     page.locator("#what-if-total").wait_for()
+    # What was not measured in this store cannot be asked.
+    assert page.locator("#what-if-max_misfit").count() == 0
     page.fill("#what-if-motion_scale", "4")
     page.fill("#what-if-max_overlap", "0.5")
     settings = SMALL_PATCHES.model_copy(update={"motion_scale": 4.0, "max_overlap": 0.5})
@@ -226,33 +228,10 @@ def test_what_if_tells_what_a_real_run_takes(
     count(page, f"{lost} of 48 windows")
     page.reload()
     count(page, f"{lost} of 48 windows")
-
-
-def test_two_models_are_compared_with_a_handle(page: Any, address: str) -> None:
-    page.goto(f"{address}/models")
-    page.wait_for_function("() => document.getElementById('left-picture').naturalWidth > 0")
-    assert page.locator("#triplets button").count() == 2
-    swipe = page.locator("#swipe").bounding_box()
-    page.mouse.click(swipe["x"] + swipe["width"] / 4, swipe["y"] + 20)
-    clip = "getComputedStyle(document.getElementById('left-picture')).clipPath"
-    assert page.locator("#handle").input_value() == "25"
-    assert page.evaluate(clip) == "inset(0px 75% 0px 0px)"
-    width = "document.getElementById('left-picture').getBoundingClientRect().width"
-    assert page.evaluate(width) == page.evaluate(
-        "document.getElementById('left-picture').naturalWidth"
-    )
-    page.locator("#viewer").focus()
-    page.keyboard.press("Space")
-    page.wait_for_function(f"() => {clip} === 'none'")
-    page.keyboard.press("Space")
-    until(lambda: page.evaluate(clip), "inset(0px 75% 0px 0px)")
-    page.select_option("#left", "a-error")
-    page.wait_for_function(
-        "() => document.getElementById('left-picture').src.includes('error') &&"
-        "document.getElementById('left-picture').complete"
-    )
-    page.select_option("#a", "1")
-    page.wait_for_function("() => location.search.includes('a=1')")
+    page.fill("#what-if-tries", "99")
+    page.locator("#answer").get_by_text("only the 8 windows that were tried").wait_for()
+    page.wait_for_load_state("networkidle")
+    assert page.locator("#answer").get_by_text("only the 8 windows that were tried").is_visible()
 
 
 def test_a_damaged_tile_says_so_and_a_new_store_is_shown(
@@ -275,78 +254,3 @@ def test_a_damaged_tile_says_so_and_a_new_store_is_shown(
         shard.write_bytes(content)
         page.locator("#size").fill("1")
         page.locator(".damage", has_text="is damaged").wait_for()
-
-
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_axe_finds_no_violation(page: Any, address: str, scheme: str) -> None:
-    page.emulate_media(color_scheme=scheme)
-    for width in (360, 1200, 3840):
-        page.set_viewport_size({"width": width, "height": width * 9 // 16 + 500})
-        for path, ready in (
-            ("/?size=256", ".tile img"),
-            ("/?size=256&open=0", "#detail img"),
-            ("/models", "#left-picture[src]"),
-        ):
-            page.goto(address + path)
-            page.locator(ready).first.wait_for()
-            assert violations(page) == [], (path, width)
-
-
-def violations(page: Any) -> list[tuple[str, str]]:
-    """What axe complains of, and what does not fit the width."""
-    found = axe.Axe().run(page).response["violations"]
-    told = [(one["id"], one["nodes"][0]["html"]) for one in found]
-    over = page.evaluate("document.documentElement.scrollWidth - innerWidth")
-    return told + ([("too wide", f"{over} px")] if over > 0 else [])
-
-
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_the_static_page_has_no_violation_and_says_how_to_browse(
-    page: Any, patches: Path, tmp_path: Path, scheme: str
-) -> None:
-    inspect(patches, tmp_path / "out")
-    page.emulate_media(color_scheme=scheme)
-    for width in (360, 3840):
-        page.set_viewport_size({"width": width, "height": 900})
-        page.goto((tmp_path / "out" / "index.html").as_uri())
-        assert violations(page) == [], width
-    assert page.get_by_text(f"midframe browse {patches}").is_visible()
-
-
-def test_all_is_reached_by_the_keyboard_and_has_a_name(page: Any, address: str) -> None:
-    page.goto(address)
-    page.locator(".tile img").first.wait_for()
-    # From the top on, a Tab at a time, to the windows.
-    reached = []
-    name = """(() => {
-        const here = document.activeElement;
-        return here.ariaLabel ?? here.labels?.[0]?.textContent ?? here.textContent;
-    })()"""
-    while "px, taken" not in (reached or [""])[-1] and len(reached) < 60:
-        page.keyboard.press("Tab")
-        reached.append(str(page.evaluate(name)))
-    assert all(words.strip() for words in reached), reached
-    assert any("Most from a sequence" in words for words in reached)
-    page.keyboard.press("ArrowRight")
-    second = page.locator("li[aria-posinset='2'] .tile")
-    playwright.expect(second).to_be_focused(timeout=STEP)
-    page.keyboard.press("Enter")
-    title = page.locator("#detail-title").inner_text(timeout=STEP)
-    dialog = page.get_by_role("dialog", name=title)
-    dialog.get_by_role("img", name="Flow from first to third").wait_for()
-    because = dialog.locator(".because")
-    before, address_before = because.inner_text(), page.url
-    page.keyboard.press("j")
-    playwright.expect(because).not_to_have_text(before, timeout=STEP)
-    opened = page.url
-    assert "open=" in opened
-    assert opened != address_before
-    page.keyboard.press("Escape")
-    # The place is kept where the detail went to.
-    playwright.expect(page.locator("li[aria-posinset='3'] .tile")).to_be_focused(timeout=STEP)
-    # And is found again by the address.
-    page.goto(opened)
-    page.locator("#detail[open]").wait_for()
-    page.keyboard.press("Escape")
-    playwright.expect(page.locator(".tile[tabindex='0']")).to_be_focused(timeout=STEP)
-    assert page.locator(".tile[tabindex='0'] >> xpath=..").get_attribute("aria-posinset") == "3"

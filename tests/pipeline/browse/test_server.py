@@ -74,6 +74,31 @@ def test_fifty_tabs_at_a_time_are_answered(copied: Callable[[], Path]) -> None:
         assert list(tabs.map(tab, range(50))) == [5] * 50
 
 
+def test_ctrl_c_ends_it_while_tiles_load(copied: Callable[[], Path]) -> None:
+    with serving(copied()) as server, ThreadPoolExecutor(16) as tabs:
+        columns = requests.get(f"{server.address}/api/stores/0/columns", timeout=TIMEOUT)
+        now, loading = columns.json()["generation"], threading.Event()
+
+        def tab(number: int) -> None:
+            with requests.Session() as session:
+                for row in range(10**6):
+                    place = f"/tiles/0/{now}/{(row + number) % 48}/{(64, 96, 384)[row % 3]}"
+                    try:
+                        session.get(server.address + place, timeout=TIMEOUT)
+                    except requests.ConnectionError:
+                        return
+                    if row == 3:
+                        loading.set()
+
+        ended = [tabs.submit(tab, number) for number in range(16)]
+        assert loading.wait(60)
+        assert server.interrupt() == 0
+        for one in ended:
+            one.result(60)
+        assert server.process.stderr is not None
+        assert server.process.stderr.read().splitlines() == ["Ctrl-C ends it"]
+
+
 def test_foreign_hosts_paths_outside_and_other_content_are_refused(
     copied: Callable[[], Path], evaluations: list[Path]
 ) -> None:
@@ -96,6 +121,16 @@ def test_foreign_hosts_paths_outside_and_other_content_are_refused(
         assert raw("/api/stores/9/columns") == 404
         assert raw("/api/stores/0/rows/9999") == 404
         assert raw("/api/stores/0/rows?start=-1") == 422
+        assert raw(f"/api/stores/0/rows?start={'9' * 5000}") == 422
+        assert raw("/api/stores/0/what-if?what_if=motion_scale:1e999") == 422
+        assert raw("/evaluations/0/truth?sequence=%00&first_frame=0") == 422
+        deep = requests.post(
+            f"{base}/api/stores/0/flags",
+            data="[" * 100_000,
+            headers={"Content-Type": "application/json"},
+            timeout=TIMEOUT,
+        )
+        assert "flag: not JSON" in deep.json()["error"]
         form = requests.post(f"{base}/api/stores/0/flags", data={"row": "0"}, timeout=TIMEOUT)
         assert form.status_code == 422
         wrong = {"generation": "x", "row": 0, "mark": "odd"}
@@ -124,6 +159,20 @@ def test_a_store_that_is_replaced_is_opened_anew(
         answer = requests.get(f"{store}/rows", timeout=TIMEOUT)
         assert answer.status_code == 422
         assert "not there, or unfinished" in answer.json()["error"]
+
+
+def test_an_evaluation_that_is_replaced_is_opened_anew(
+    evaluations: list[Path], tmp_path: Path
+) -> None:
+    served = Path(shutil.copytree(evaluations[0], tmp_path / "served"))
+    with serving(served) as server:
+        site = f"{server.address}/api/site"
+        assert requests.get(site, timeout=TIMEOUT).json()["evaluations"][0]["model"] == "mean"
+        shutil.rmtree(served)
+        answer = requests.get(site, timeout=TIMEOUT)
+        assert "not there, or unfinished" in answer.json()["error"]
+        shutil.copytree(evaluations[1], served)
+        assert requests.get(site, timeout=TIMEOUT).json()["evaluations"][0]["model"] == "first"
 
 
 def test_a_damaged_shard_is_said_by_its_tile(copied: Callable[[], Path]) -> None:
