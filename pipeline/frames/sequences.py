@@ -158,9 +158,7 @@ def check_sequence(
     bad = tuple(_bad_runs(path, files, causes))
     if usual is None:
         if bad:
-            raise BadFrameError(
-                f"{bad[0].reason}; no three neighbouring frames are left without it"
-            )
+            raise BadFrameError(f"{bad[0].reason}; {NONE_LEFT}")
         raise BadFrameError(f"{path}: has no frames; remove it")
     if len(looks) < 3:
         raise BadFrameError(f"{path}: has {len(looks)} frames, but a triplet needs 3; remove it")
