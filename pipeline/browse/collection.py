@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
@@ -21,6 +22,7 @@ from pipeline.errors import MidframeError
 from pipeline.mirrors import pull_beside, push_beside
 from pipeline.provenance import MANIFEST
 from pipeline.reading import reading
+from pipeline.selection.candidates import WHOLE_SCHEMA
 from pipeline.selection.judging import REASONS
 from pipeline.store.flags import Flag, Window, flags_file, read_flags, write_flags
 from pipeline.store.patch_store import CANDIDATES, PatchStore
@@ -99,7 +101,7 @@ class Collection:
         self._mark()
         self._times_flagged = 0
         self._answers: OrderedDict[str, NDArray[np.uint32]] = OrderedDict()
-        # Of every column, four bytes a row for each direction; not of the flags, which change.
+        # Of columns asked for, four bytes a row for a direction; not of the flags, which change.
         self._orders: dict[str, NDArray[np.uint32]] = {}
         self._lock = threading.Lock()
 
@@ -107,7 +109,10 @@ class Collection:
         """The columns of the table of windows: numbers, and names by their code."""
         table = pq.read_table(self.path / CANDIDATES, read_dictionary=["sequence", "reason"])
         for name in (*NUMBERS, "sample"):
-            self.numbers[name] = table[name].to_numpy()
+            column = table[name].cast(WHOLE_SCHEMA.field(name).type)
+            if column.null_count and pa.types.is_integer(column.type):
+                raise ValueError(f"numbers are missing in the column {name}")
+            self.numbers[name] = column.to_numpy()
         for name in ("sequence", "reason"):
             column = table[name].unify_dictionaries().combine_chunks()
             names = column.dictionary.to_pylist()
@@ -157,12 +162,6 @@ class Collection:
             described.append({"name": name, "whole": whole, "counts": counts.tolist()})
             described[-1] |= {"low": low, "high": high, "known": bool(counts.any())}
         return described
-
-    def warm(self) -> None:
-        """Bring all columns in order ahead, in both directions."""
-        for name in ("motion", *self.numbers, *self.codes):
-            for sort in (f"-{name}", name):
-                self._order(sort)
 
     def rows(self, query: Query) -> NDArray[np.uint32]:
         """Rows that match, in order.

@@ -37,9 +37,8 @@ class Shelf:
 
     def _open(self) -> Opened:
         collection = Collection(self.path)
-        # Every page asks for these first; any page may ask for an order.
+        # Every page asks for these first.
         _ = collection.columns
-        threading.Thread(target=collection.warm, daemon=True).start()
         origins = Origins(self.path, collection.store.manifest, self._given)
         return Opened(collection, Pictures(collection, origins))
 

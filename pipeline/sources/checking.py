@@ -6,13 +6,14 @@ what `cuts` will need.
 
 import json
 from bisect import bisect_left
-from collections.abc import Mapping, Sequence, Set
+from collections.abc import Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from pipeline.cluster import connect
 from pipeline.errors import MidframeError
@@ -29,6 +30,10 @@ from pipeline.sources.lists import Part
 
 # Folder of a dataset directory, until it is complete: the findings of the checks.
 CHECKED = "checked"
+# Of the files that a task checks, at most: a second of work or so.
+BATCH_BYTES, BATCH_FILES = 2**20, 32
+# And at least so many batches where there are as many files, for all workers to have some.
+LEAST_BATCHES = 64
 # Copies that are named.
 SHOWN = 8
 # Seconds by which a time may differ from that of a frame.
@@ -131,12 +136,41 @@ class Check:
             return {name: found[name] for name in ("entries", "left_out", "bad")}
 
 
+@dataclass(frozen=True)
+class Batch:
+    """Files that a task checks one after the other: short ones together.
+
+    To hand a worker a task costs as much as to check a clip of some frames.
+    """
+
+    checks: tuple[Check, ...]
+
+    def __str__(self) -> str:
+        # Asked when the task has killed its workers.
+        return str(next((one for one in self.checks if not one.record.exists()), self.checks[-1]))
+
+
 def _state(path: Path, parts: Sequence[Part]) -> tuple[int, int]:
     """Digest of the size and time of a file or of a folder's images, and the bytes of all."""
     files = [path, *image_files(path)] if path.is_dir() else [path]
     states = [(file.stat().st_size, file.stat().st_mtime_ns) for file in files]
     asked = [[part.name, part.start, part.end] for part in parts]
     return int(digest([states, asked])[:16], 16), sum(size for size, _ in states)
+
+
+def check_batch(batch: Batch) -> bool:
+    """Check the files of a batch that are not yet; whether any of them cannot be used in part.
+
+    Where that is an error, the files behind it are left.
+    """
+    any_bad = False
+    for task in batch.checks:
+        # A batch begins anew if its worker dies.
+        if not task.record.exists():
+            any_bad |= check(task)
+            if any_bad and task.settings.on_bad_frame == "error":
+                break
+    return any_bad
 
 
 def check(task: Check) -> bool:
@@ -252,14 +286,17 @@ def check_files(
     if len(missing) < count:
         notice(f"checking frames: {count - len(missing)} of {count} sequences are done")
     with connect(workers, scheduler) as cluster:
-        for task, any_bad in progress(
-            cluster.map(check, (tasks[number] for number in missing)),
+        for batch, any_bad in progress(
+            cluster.map(check_batch, _batches(tasks, missing, sizes)),
             len(missing),
             "checking frames",
             "sequences",
+            amount=lambda done: len(done[0].checks),
         ):
             if any_bad and settings.on_bad_frame == "error":
-                _refuse_bad(task.found())
+                for task in batch.checks:
+                    if task.record.exists():
+                        _refuse_bad(task.found())
     skipped: list[dict[str, Any]] = []
     order: list[tuple[str, int, int]] = []  # name, number of the file, and of its entry
     kept: dict[str, set[str]] = {INDEX: set(), CHANGES: set()}
@@ -305,6 +342,23 @@ def check_files(
         "frames": frames,
     }
     return content, skipped
+
+
+def _batches(
+    tasks: Sequence[Check], numbers: Sequence[int], sizes: NDArray[np.int64]
+) -> Iterator[Batch]:
+    """The tasks of these numbers, in order, in batches of `BATCH_BYTES` or one file."""
+    most = min(BATCH_FILES, max(len(numbers) // LEAST_BATCHES, 1))
+    batch: list[Check] = []
+    size = 0
+    for number in numbers:
+        if batch and (size + sizes[number] > BATCH_BYTES or len(batch) == most):
+            yield Batch(tuple(batch))
+            batch, size = [], 0
+        batch.append(tasks[number])
+        size += int(sizes[number])
+    if batch:
+        yield Batch(tuple(batch))
 
 
 def _remove_stale(dataset: Path, kept: Mapping[str, Set[str]]) -> None:

@@ -17,7 +17,7 @@ from pipeline.selection.cuts import CutDistances, measure
 from pipeline.selection.motion import score
 from pipeline.selection.patches import Source, sample
 from pipeline.settings import CutSettings, DatasetSettings, MotionSettings
-from pipeline.sources import datasets
+from pipeline.sources import checking, datasets
 from pipeline.sources.datasets import DAVIS, Archive, fetch
 from pipeline.store.motion_store import MotionStore
 from tests.conftest import SMALL_PATCHES, directory_bytes, write_images
@@ -116,6 +116,25 @@ def test_a_bad_file_is_skipped_and_listed_where_asked(
         "reason": "short: has 2 frames, but a triplet needs 3; remove it",
     }
     assert "skipped short" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_many_short_files_are_checked_together_and_one_bad_one_is_named(
+    tmp_path: Path, small_frames: Path, monkeypatch: pytest.MonkeyPatch, workers: int
+) -> None:
+    monkeypatch.setattr(checking, "LEAST_BATCHES", 2)
+    root = tmp_path / "frames"
+    for number in range(9):
+        shutil.copytree(small_frames / "ride", root / f"{number}")
+    bad = sorted((root / "4").iterdir())[1]
+    bad.write_bytes(b"no image")
+    settings = DatasetSettings(source="folder", path=str(root))
+    with pytest.raises(MidframeError, match=rf"{bad}: not a readable image"):
+        fetch(settings, tmp_path / "out", workers=workers)
+    fetch(settings.model_copy(update={"on_bad_frame": "skip"}), tmp_path / "out", workers=workers)
+    assert len(open_frames(tmp_path / "out")) == 9
+    (skipped,) = read_manifest(tmp_path / "out", "frames", 3)["skipped"]
+    assert skipped["sequence"] == "4"
 
 
 def test_files_of_the_same_bytes_are_all_taken_and_named_once(
