@@ -130,9 +130,9 @@ def look_at_video(
     order, sums_in_order = sources, [one[2] for one in decoded]
     # A transport stream's counters jump where packets are lost, and where files were joined; there
     # a key frame follows at once.
-    torn = [at for at in torn if not any(keys[at + 1 : at + 4])]
-    if damaged or torn:
-        sums = {source: (look, value) for source, look, value in decoded if source not in torn}
+    lost = {at for at in torn if not any(keys[at + 1 : at + 4])}
+    if damaged or lost:
+        sums = {source: (look, value) for source, look, value in decoded if source not in lost}
         times = [packets[source][2] for source in kept]
         if -1 in sums or UNKNOWN in times or len(set(times)) != len(kept):
             raise BadFrameError(
