@@ -10,16 +10,25 @@ from torch import Tensor, nn
 from model.network.architecture import SepConv
 
 
+def joins_layers() -> bool:
+    """Whether a convolution of bfloat16 can take the ReLU behind it along, which x86 can
+    with AVX-512.
+
+    PyTorch does not promise to keep the joined operation.
+    """
+    there = torch.backends.mkldnn.is_available()
+    there = there and hasattr(torch.ops.mkldnn, "_convolution_pointwise")
+    return bool(there and torch.ops.mkldnn._is_mkldnn_bf16_supported())
+
+
 def convert(network: SepConv) -> None:
     """Convert a network on a CPU in place, for predictions only: it can no longer be trained.
 
-    Each convolution takes the ReLU behind it along: by itself, PyTorch's ReLU of bfloat16 takes a
-    third of the time of the convolution. What is computed does not change by that.
+    Each convolution takes the ReLU behind it along where it can: by itself, PyTorch's ReLU of
+    bfloat16 takes a third of the time of the convolution. What is computed does not change by that.
     """
     network.bfloat16()
-    # PyTorch does not promise to keep the joined operation.
-    joins = hasattr(torch.ops.mkldnn, "_convolution_pointwise")
-    if not (torch.backends.mkldnn.is_available() and joins):
+    if not joins_layers():
         return
     for layers in [module for module in network.modules() if isinstance(module, nn.Sequential)]:
         for place in range(len(layers) - 1):

@@ -95,7 +95,8 @@ def until(read: Callable[[], Any], wanted: Any) -> None:
     deadline = time.monotonic() + STEP / 1000
     while read() != wanted and time.monotonic() < deadline:
         time.sleep(0.05)
-    assert read() == wanted
+    shown = read()
+    assert shown == wanted, f"{shown} is shown, not {wanted}"
 
 
 def choose(page: Any, name: str) -> None:

@@ -92,7 +92,8 @@ def test_powers_of_two_are_as_exact_as_they_claim_and_fade_to_nothing() -> None:
     normal = exponents < 125
     np.testing.assert_allclose(results[normal], exact[normal], rtol=EXP2_ERROR)
     assert results[~normal].max() < 1e-36
-    assert not results[exponents > 200].any()
+    # Without AVX-512 subnormal numbers are left, which the filter takes as zero.
+    assert results[exponents > 200].max() < np.finfo(np.float32).smallest_normal
 
 
 @pytest.mark.skipif(not llvm.SCALES, reason="this processor has no AVX-512")
