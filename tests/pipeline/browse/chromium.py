@@ -93,9 +93,9 @@ def motions(page: Any) -> list[str]:
 def until(read: Callable[[], Any], wanted: Any) -> None:
     """Wait until a page that is being drawn shows what is wanted."""
     deadline = time.monotonic() + STEP / 1000
-    while read() != wanted and time.monotonic() < deadline:
+    # Read once for each look: what is drawn anew in between is empty for a moment.
+    while (shown := read()) != wanted and time.monotonic() < deadline:
         time.sleep(0.05)
-    shown = read()
     assert shown == wanted, f"{shown} is shown, not {wanted}"
 
 
