@@ -176,7 +176,7 @@ def check_batch(batch: Batch) -> bool:
 def check(task: Check) -> bool:
     """Read a file from end to end, and write down what it is, or why it cannot be used.
 
-    Returns whether any of it cannot.
+    Returns whether any of it cannot, though the settings do not leave it out.
     """
     meter = None
     if task.settings.measure != "nothing":
@@ -221,7 +221,7 @@ def check(task: Check) -> bool:
     partial = task.record.with_name(f"{task.record.name}.partial")
     partial.write_text(json.dumps(found), encoding="utf-8")
     partial.replace(task.record)
-    return bool(bad)
+    return bool(bad) and not left_out
 
 
 def _at(part: Part, error: BadFrameError) -> str:

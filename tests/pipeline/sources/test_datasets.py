@@ -21,6 +21,7 @@ from pipeline.sources import checking, datasets
 from pipeline.sources.datasets import DAVIS, Archive, fetch
 from pipeline.store.motion_store import MotionStore
 from tests.conftest import SMALL_PATCHES, directory_bytes, write_images
+from tests.pipeline.frames.made_files import ffmpeg, needs_ffmpeg
 from tests.pipeline.local_server import Fault, LocalServer
 
 
@@ -135,6 +136,33 @@ def test_many_short_files_are_checked_together_and_one_bad_one_is_named(
     assert len(open_frames(tmp_path / "out")) == 9
     (skipped,) = read_manifest(tmp_path / "out", "frames", 3)["skipped"]
     assert skipped["sequence"] == "4"
+
+
+@needs_ffmpeg
+def test_files_behind_one_that_is_left_out_are_checked_all_the_same(
+    tmp_path: Path, clips: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(checking, "LEAST_BATCHES", 1)
+    root = tmp_path / "videos"
+    root.mkdir()
+    small = ["-i", clips / "bikes.mp4", "-frames:v", "12", "-an", "-s", "160x96"]
+    interlaced = [
+        "-vf",
+        "interlace=lowpass=0",
+        "-flags",
+        "+ilme+ildct",
+        "-c:v",
+        "mpeg2video",
+        "-q:v",
+        "1",
+    ]
+    ffmpeg(*small, *interlaced, root / "woven.mpg")
+    for number in range(3):
+        ffmpeg(*small, "-c:v", "libx264", "-crf", "40", root / f"{number}.mp4")
+    assert (root / "woven.mpg").stat().st_size > (root / "0.mp4").stat().st_size
+    settings = DatasetSettings(source="folder", path=str(root), interlaced="leave_out")
+    fetch(settings, tmp_path / "out", workers=0)
+    assert [sequence.name for sequence in open_frames(tmp_path / "out")] == ["0", "1", "2"]
 
 
 def test_files_of_the_same_bytes_are_all_taken_and_named_once(
